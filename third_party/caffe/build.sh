@@ -1,0 +1,134 @@
+#!/bin/bash
+# Obtains, patches and builds BVLC Caffe in build/caffe/<variant>, which ends up shaped like any Caffe checkout:
+#   <variant>/python (pycaffe), <variant>/build/tools (caffe, convert_imageset, ...), <variant>/build/lib (libcaffe)
+# Usage: build.sh source|configure|compile|cpptests VARIANT
+# Environment: PYTHON (interpreter pycaffe is built for), CAFFE_SRC (directory or tarball of BVLC Caffe, optional),
+#              JOBS (parallel compilers, default: cores). Called by the Makefile; every step can be repeated.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+step=$1
+variant=$2
+top=build/caffe
+root=$top/$variant
+log=$top/$variant-$step.log
+jobs=${JOBS:-$(nproc)}
+
+die() {
+    printf 'caffe: %s\n' "$@" >&2
+    exit 1
+}
+
+# Runs a command with its output in the log; on failure shows the errors and the likely cause.
+logged() {
+    if ! "$@" >>"$log" 2>&1; then
+        grep -nE 'error|Error|ERROR|No space|Killed|cannot find|not found' "$log" | head -8 >&2 || true
+        die "$step failed; the whole log: $log" "likely cause: $(likely_cause)"
+    fi
+}
+
+likely_cause() {
+    if grep -qE 'No space left' "$log"; then echo "the disk is full (a build takes 1 GB)"
+    elif grep -qE 'Killed|cc1plus.*signal' "$log"; then echo "out of memory: try JOBS=1"
+    elif grep -qE 'Could NOT find|Could not find' "$log"; then
+        echo "a library is missing: $(grep -m1 -oE 'Could (NOT|not) find [^ ]+' "$log"); make setup installs Debian's"
+    elif grep -qE 'hunk|FAILED' "$log"; then echo "CAFFE_SRC is not BVLC Caffe at commit 99bd997"
+    else echo "a library or compiler newer or older than those in README's table of systems tried"
+    fi
+}
+
+unpack_source() {
+    local to=$1 from=${CAFFE_SRC:-}
+    mkdir -p "$to"
+    if [ -z "$from" ]; then
+        "$here/fetch.sh" "$top/downloads"
+        tar -xzf "$top"/downloads/*.orig.tar.gz -C "$to"
+    elif [ -d "$from" ]; then
+        # tracked files only: an in-tree build of the user's must not leak into ours
+        tar -C "$from" --exclude=./build --exclude=./.git --exclude=./.build_release --exclude=_caffe.so -cf - . | tar -xf - -C "$to"
+    elif [ -f "$from" ]; then
+        "$here/fetch.sh" "$top/downloads" debian.tar
+        tar -xf "$from" -C "$to" --strip-components="$(tarball_depth "$from")"
+    else
+        die "CAFFE_SRC=$from is neither a directory nor a tarball"
+    fi
+    [ -f "$to/src/caffe/proto/caffe.proto" ] || die "CAFFE_SRC=$from holds no src/caffe/proto/caffe.proto: not a Caffe source tree"
+}
+
+# 0 when the archive holds the tree itself, 1 when it holds one folder with the tree in it
+tarball_depth() {
+    if tar -tf "$1" | grep -qE '^(\./)?src/caffe/proto/caffe\.proto$'; then echo 0; else echo 1; fi
+}
+
+# A patch that is in the source already (a user's own copy may carry Debian's) is left out.
+apply_patch() {
+    if patch -d "$1" -p1 --reverse --dry-run --force --quiet <"$2" >/dev/null 2>&1; then
+        echo "already there: $2" >>"$log"
+    else
+        echo "applying $2" >>"$log"
+        logged patch -d "$1" -p1 --force --no-backup-if-mismatch -i "$2"
+    fi
+}
+
+make_source() {
+    rm -rf "$root.partial"
+    unpack_source "$root.partial"
+    "$here/fetch.sh" "$top/downloads" debian.tar
+    tar -xJf "$top"/downloads/*.debian.tar.xz -C "$root.partial"
+    local name
+    while read -r name; do
+        apply_patch "$root.partial" "$PWD/$root.partial/debian/patches/$name"
+    done <"$root.partial/debian/patches/series"
+    for name in "$here"/patches/*.patch; do
+        apply_patch "$root.partial" "$name"
+    done
+    rm -rf "$root"
+    mv "$root.partial" "$root"
+}
+
+configure() {
+    # HDF5_USE_STATIC_LIBRARIES etc. are left to the system. NOLOCK lets Data layers read LMDBs on read-only disks.
+    logged cmake -S "$root" -B "$root/build" \
+        -DCMAKE_BUILD_TYPE=Release -DBLAS=Open -DUSE_LEVELDB=OFF -DALLOW_LMDB_NOLOCK=ON \
+        -DBUILD_docs=OFF -DBUILD_matlab=OFF -Dpython_version=3 -DPYTHON_EXECUTABLE="$PWD/$PYTHON" \
+        -DCPU_ONLY=ON
+    if ! grep -q 'Interpreter' "$log"; then
+        die "cmake found no Python development files, so pycaffe would be left out (log: $log)" \
+            "install python3-dev and libboost-python-dev for the interpreter $PYTHON"
+    fi
+}
+
+# Compiles the targets given, showing per cent while it goes.
+compile() {
+    : >"$log"
+    (cmake --build "$root/build" -j "$jobs" --target "$@" >>"$log" 2>&1; echo "exit $?" >>"$log") &
+    local worker=$! percent=""
+    trap 'kill -- $worker 2>/dev/null || true' EXIT
+    while kill -0 $worker 2>/dev/null; do
+        sleep 1
+        percent=$(grep -aoE '^\[ *[0-9]+%\]' "$log" | tail -1 || true)
+        [ ! -t 2 ] || printf '\rcaffe: compiling %s' "$percent" >&2
+    done
+    trap - EXIT
+    [ ! -t 2 ] || printf '\n' >&2
+    logged grep -qx 'exit 0' "$log"
+}
+
+mkdir -p "$top"
+case $step in
+source)
+    : >"$log"
+    make_source
+    ;;
+configure)
+    : >"$log"
+    configure
+    ;;
+compile)
+    compile caffe pycaffe caffe.bin convert_imageset compute_image_mean extract_features \
+        upgrade_net_proto_text upgrade_net_proto_binary upgrade_solver_proto_text
+    ;;
+cpptests)
+    compile test.testbin
+    ;;
+*) die "unknown step $step" ;;
+esac

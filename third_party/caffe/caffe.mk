@@ -1,0 +1,37 @@
+# BVLC Caffe: where it comes from and how it is built. The rest of the project knows only
+#   build/caffe/current -> the Caffe in use (shaped like a Caffe checkout: python/, build/tools/)
+# and that `import caffe` works in .venv.
+CAFFE_SRC ?=
+CAFFE_ROOT ?=
+JOBS ?= $(shell nproc)
+CAFFE_VARIANT := cpu
+CAFFE_DIR := build/caffe/$(CAFFE_VARIANT)
+CAFFE_BUILD := PYTHON=$(PYTHON) CAFFE_SRC="$(CAFFE_SRC)" JOBS=$(JOBS) third_party/caffe/build.sh
+
+$(CAFFE_DIR)/.source: third_party/caffe/source.txt $(wildcard third_party/caffe/patches/*.patch) | build/.apt-packages
+	@echo "caffe: source and patches"
+	@$(CAFFE_BUILD) source $(CAFFE_VARIANT)
+	@touch $@
+
+$(CAFFE_DIR)/.configured: $(CAFFE_DIR)/.source third_party/caffe/build.sh .venv/.requirements
+	@$(CAFFE_BUILD) configure $(CAFFE_VARIANT)
+	@touch $@
+
+$(CAFFE_DIR)/.built: $(CAFFE_DIR)/.configured
+	@echo "caffe: compiling libcaffe, pycaffe and the tools (about 3 minutes on 2 cores; log: build/caffe/$(CAFFE_VARIANT)-compile.log)"
+	@$(CAFFE_BUILD) compile $(CAFFE_VARIANT)
+	@touch $@
+
+ifeq ($(CAFFE_ROOT),)
+CAFFE_READY := build/caffe/.$(CAFFE_VARIANT)-in-use
+$(CAFFE_READY): $(CAFFE_DIR)/.built
+	@third_party/caffe/use.sh $(CAFFE_DIR) $@
+else
+CAFFE_READY := build/caffe/.root-in-use
+.PHONY: $(CAFFE_READY)
+$(CAFFE_READY): .venv/.requirements
+	@third_party/caffe/use.sh "$(CAFFE_ROOT)" $@
+endif
+
+.PHONY: caffe caffe-test
+caffe: $(CAFFE_READY)  ## BVLC Caffe into build/caffe (CAFFE_SRC=dir or tarball, CAFFE_ROOT=existing build)

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Downloads the Caffe source package from the machine's own Debian mirror, checked by SHA-256.
+# Usage: fetch.sh DIRECTORY [FILE_NAME_PATTERN]     (a file already there with the right checksum is kept)
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+to=$1
+pattern=${2:-.}
+mkdir -p "$to"
+
+folder=$(sed -n '/^pool/p' "$here/source.txt")
+mirror=""
+find_mirror() {
+    [ -z "$mirror" ] || return 0
+    # apt knows the mirror only after its lists were read once
+    mirror=$(apt-get indextargets --format '$(COMPONENT) $(REPO_URI) $(ORIGIN)' 'Created-By: Packages' |
+        awk '$1 == "main" && $3 == "Debian" && $2 !~ /security/ { print $2; exit }')
+    [ -n "$mirror" ] || {
+        echo "caffe: apt has no Debian mirror in its lists. Run apt-get update as root and try again," >&2
+        echo "       or give a copy of BVLC Caffe: make caffe CAFFE_SRC=<directory or tarball>" >&2
+        exit 1
+    }
+}
+
+sed -n '/^[0-9a-f]\{64\} /p' "$here/source.txt" | grep -e "$pattern" | while read -r sum file; do
+    if [ -f "$to/$file" ] && echo "$sum  $to/$file" | sha256sum --check --status; then
+        continue
+    fi
+    find_mirror
+    echo "caffe: downloading $file"
+    # apt-helper checks the sum itself and leaves nothing under the final name when it differs
+    # (run in the folder: apt's sandbox warning for root is of no interest here)
+    if ! /usr/lib/apt/apt-helper -o APT::Sandbox::User=root download-file \
+            "$mirror$folder/$file" "$to/$file" "SHA256:$sum" >"$to/download.log" 2>&1; then
+        grep -v '^Get:' "$to/download.log" | tail -3 >&2
+        rm -f "$to/$file"
+        echo "caffe: could not get $file (SHA-256 $sum) from the Debian mirror. Put the file into $to" >&2
+        echo "       yourself, or give a copy of BVLC Caffe: make caffe CAFFE_SRC=<directory or tarball>" >&2
+        exit 1
+    fi
+done
