@@ -20,10 +20,12 @@ die() {
 
 # Runs a command with its output in the log; on failure shows the errors and the likely cause.
 logged() {
-    if ! "$@" >>"$log" 2>&1; then
-        grep -nE 'error|Error|ERROR|No space|Killed|cannot find|not found' "$log" | head -8 >&2 || true
-        die "$step failed; the whole log: $log" "likely cause: $(likely_cause)"
-    fi
+    "$@" >>"$log" 2>&1 || fail
+}
+
+fail() {
+    grep -nE 'error|Error|ERROR|No space|Killed|cannot find|not found' "$log" | head -8 >&2 || true
+    die "$step failed; the whole log: $log" "likely cause: $(likely_cause)"
 }
 
 likely_cause() {
@@ -86,7 +88,7 @@ make_source() {
 }
 
 configure() {
-    # HDF5_USE_STATIC_LIBRARIES etc. are left to the system. NOLOCK lets Data layers read LMDBs on read-only disks.
+    # NOLOCK lets Data layers read LMDBs on read-only disks.
     logged cmake -S "$root" -B "$root/build" \
         -DCMAKE_BUILD_TYPE=Release -DBLAS=Open -DUSE_LEVELDB=OFF -DALLOW_LMDB_NOLOCK=ON \
         -DBUILD_docs=OFF -DBUILD_matlab=OFF -Dpython_version=3 -DPYTHON_EXECUTABLE="$PWD/$PYTHON" \
@@ -100,17 +102,14 @@ configure() {
 # Compiles the targets given, showing per cent while it goes.
 compile() {
     : >"$log"
-    (cmake --build "$root/build" -j "$jobs" --target "$@" >>"$log" 2>&1; echo "exit $?" >>"$log") &
-    local worker=$! percent=""
-    trap 'kill -- $worker 2>/dev/null || true' EXIT
+    cmake --build "$root/build" -j "$jobs" --target "$@" >>"$log" 2>&1 &
+    local worker=$!
     while kill -0 $worker 2>/dev/null; do
         sleep 1
-        percent=$(grep -aoE '^\[ *[0-9]+%\]' "$log" | tail -1 || true)
-        [ ! -t 2 ] || printf '\rcaffe: compiling %s' "$percent" >&2
+        [ ! -t 2 ] || printf '\rcaffe: compiling %s ' "$(grep -aoE '^\[ *[0-9]+%\]' "$log" | tail -1)" >&2
     done
-    trap - EXIT
     [ ! -t 2 ] || printf '\n' >&2
-    logged grep -qx 'exit 0' "$log"
+    wait $worker || fail
 }
 
 mkdir -p "$top"
