@@ -1,15 +1,17 @@
 """Coarse search: exhaustive Hamming ranking of packed codes, equal distances in database order.
 
-A stable order is what MATLAB's sort gave the authors. It costs nothing here: a stable sort
-of the entries within a radius that holds at least K of them, of which the first K are taken.
+A stable order is what MATLAB's sort gave the authors. It costs little here: a
+stable sort of the entries within a radius that holds at least K of them, of which the first K are taken.
 """
 
 import numpy as np
 
-from blocks import map_blocks
+from blocks import block_slices, map_blocks
 from eval_errors import EvalError
 
-QUERIES_PER_TASK = 64
+QUERIES_PER_TASK = 256
+QUERIES_AT_ONCE = 8      # share one pass of numpy calls: fewer calls, and their temporaries stay in cache
+SAMPLE = 4096            # distances of a query that its first radius is estimated from
 
 
 class CodeIndex:
@@ -33,30 +35,39 @@ class CodeIndex:
             raise EvalError(f"query codes of {query_codes.shape[1:]} {query_codes.dtype} words cannot be compared "
                             f"with database codes of ({self.words},) {self.word_dtype} words: extract both with one net")
 
-    def scanner(self):
-        """A function query_code (words,) -> (N,) distances, valid until its next call; one per thread."""
-        difference = np.empty(self.count, self.word_dtype)
-        word_distance = np.empty(self.count, np.uint8)
-        distances = np.empty(self.count, self.distance_dtype)
+    def scan(self, query_codes, distances, difference, word_distance):
+        """Distances of a few queries (B, words) to all entries, into `distances` (B, N).
 
-        def scan(query_code):
-            np.bitwise_xor(self.columns[0], query_code[0], out=difference)
-            np.bitwise_count(difference, out=distances)
-            for column, word in zip(self.columns[1:], query_code[1:]):
-                np.bitwise_xor(column, word, out=difference)
-                np.bitwise_count(difference, out=word_distance)
-                np.add(distances, word_distance, out=distances)
-            return distances
+        difference (B, N) words and word_distance (B, N) bytes are scratch.
+        """
+        np.bitwise_xor(self.columns[0], query_codes[:, :1], out=difference)
+        np.bitwise_count(difference, out=distances)
+        for word in range(1, self.words):
+            np.bitwise_xor(self.columns[word], query_codes[:, word:word + 1], out=difference)
+            np.bitwise_count(difference, out=word_distance)
+            np.add(distances, word_distance, out=distances)
 
-        return scan
+    def scan_in_parts(self, query_codes, use):
+        """Scan a few queries at a time; `use(rows, distances)` sees (B, N) distances that the next part overwrites."""
+        parts = block_slices(len(query_codes), QUERIES_AT_ONCE)
+        shape = (min(QUERIES_AT_ONCE, len(query_codes)), self.count)
+        scratch = [np.empty(shape, kind) for kind in (self.distance_dtype, self.word_dtype, np.uint8)]
+        for rows in parts:
+            buffers = [buffer[:rows.stop - rows.start] for buffer in scratch]
+            self.scan(query_codes[rows], *buffers)
+            use(rows, buffers[0])
 
-    def distances(self, query_codes):
+    def distances(self, query_codes, threads=None):
         """All distances of some queries: (Q, N), in memory at once."""
         self.check_queries(query_codes)
-        scan = self.scanner()
         result = np.empty((len(query_codes), self.count), self.distance_dtype)
-        for row, query_code in zip(result, query_codes):
-            row[:] = scan(query_code)
+
+        def work(task):
+            def keep(rows, distances):
+                result[task][rows] = distances
+            self.scan_in_parts(query_codes[task], keep)
+
+        map_blocks(work, len(query_codes), QUERIES_PER_TASK, threads)
         return result
 
     def search(self, query_codes, top_k, threads=None):
@@ -70,31 +81,49 @@ class CodeIndex:
         ids = np.empty((len(query_codes), top_k), np.int32)
         distances = np.empty((len(query_codes), top_k), self.distance_dtype)
 
-        def work(rows):
-            scan, radius = self.scanner(), 0
-            for row in range(rows.start, rows.stop):
-                ids[row], distances[row], radius = stable_nearest(scan(query_codes[row]), top_k, radius)
+        def work(task):
+            def keep(rows, scanned):
+                ids[task][rows], distances[task][rows] = stable_nearest(scanned, top_k)
+            self.scan_in_parts(query_codes[task], keep)
 
         map_blocks(work, len(query_codes), QUERIES_PER_TASK, threads, "coarse search")
         return ids, distances
 
 
-def stable_nearest(distances, top_k, guess):
-    """Ids of the `top_k` smallest integer distances, ties in index order, their distances, and the next guess.
+def stable_nearest(distances, top_k):
+    """Columns of the `top_k` smallest integers of each row, ties in column order, and those integers.
 
-    Everything within some radius that holds at least `top_k` entries is sorted, stably. Any such radius will do:
-    the walk starts at `guess`, the last query's, and each step is one comparison and one count of bytes.
+    distances (B, N). Everything within a radius that holds at least `top_k` entries of its row is sorted.
     """
-    radius, within = guess, np.count_nonzero(distances <= guess)
-    while within < top_k:
-        radius += 1
-        within = np.count_nonzero(distances <= radius)
-    while within > 2 * top_k and radius > 0:
-        fewer = np.count_nonzero(distances <= radius - 1)
-        if fewer < top_k:
-            break
-        radius, within = radius - 1, fewer
-    candidates = np.flatnonzero(distances <= radius)
-    candidate_distances = distances[candidates]
-    order = np.argsort(candidate_distances, kind="stable")[:top_k]  # a radix sort for bytes
-    return candidates[order], candidate_distances[order], radius
+    queries, count = distances.shape
+    radius = sampled_radius(distances, top_k)
+    found, starts = entries_within(distances, radius)
+    short = np.diff(starts) < top_k
+    if short.any():  # the sample misled: partition those rows
+        radius[short] = np.partition(distances[short], top_k - 1, axis=1)[:, top_k - 1]
+        found, starts = entries_within(distances, radius)
+    near = distances.reshape(-1)[found]
+    # one stable sort of all rows, by (row, distance): 16-bit keys get a radix sort
+    row_key = np.arange(queries, dtype=np.uint16) * np.uint16(int(radius.max()) + 1)
+    order = np.argsort(np.repeat(row_key, np.diff(starts)) + near, kind="stable")
+    first = order[starts[:-1, None] + np.arange(top_k)]
+    return found[first] - np.arange(queries)[:, None] * count, near[first]
+
+
+def sampled_radius(distances, top_k):
+    """For each row a radius that very likely holds `top_k` entries, and not many more: (B,)."""
+    count = distances.shape[1]
+    sample = distances[:, ::max(1, count // SAMPLE)]
+    size = sample.shape[1]
+    expected = top_k * size / count
+    rank = int(np.ceil(expected + 2.5 * np.sqrt(expected))) if size < count else top_k
+    if rank > size:
+        return distances.max(axis=1)
+    return np.partition(sample, rank - 1, axis=1)[:, rank - 1]
+
+
+def entries_within(distances, radius):
+    """Flat positions of the entries at most `radius` away, and where each row of them starts, (B + 1,)."""
+    queries, count = distances.shape
+    found = np.flatnonzero(distances <= radius[:, None])
+    return found, np.searchsorted(found, np.arange(queries + 1) * count)
