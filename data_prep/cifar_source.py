@@ -1,0 +1,50 @@
+"""CIFAR-10 from its official binary archive (cifar-10-binary.tar.gz) or the directory unpacked from it."""
+from pathlib import Path
+
+import numpy as np
+
+from checksums import check_file
+from file_tree import FileTree, open_tree
+from image_set import SPLITS, ImageSet
+from prep_errors import PrepError
+from public_files import PUBLIC_FILES
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+BATCHES = {"train": [f"data_batch_{number}.bin" for number in range(1, 6)], "test": ["test_batch.bin"]}
+RECORDS = 10000  # a file
+SIDE = 32
+RECORD_BYTES = 1 + 3 * SIDE * SIDE
+
+
+def load_cifar10(data: Path, splits=SPLITS) -> dict[str, ImageSet]:
+    """The archive's MD5 is checked; of an unpacked directory only sizes and labels can be."""
+    if data.is_file():
+        check_file(data, PUBLIC_FILES["cifar10"].checksum)
+    tree = open_tree(data)
+    return {split: _load_split(tree, split) for split in splits}
+
+
+def _load_split(tree: FileTree, split: str) -> ImageSet:
+    batches = [parse_batch(_read_batch(tree, name), f"{tree.path}: {name}") for name in BATCHES[split]]
+    labels, pixels = (np.concatenate(part) for part in zip(*batches))
+    return ImageSet([f"{split}/{row:05d}" for row in range(len(labels))], labels, CIFAR10_CLASSES,
+                    lambda i: pixels[i], {"description": f"CIFAR-10 binary version, {', '.join(BATCHES[split])}"})
+
+
+def _read_batch(tree: FileTree, name: str) -> bytes:
+    found = [path for path in tree.files() if Path(path).name == name]
+    if not found:
+        raise PrepError(f"{tree.path}: no {name} in it; give cifar-10-binary.tar.gz or the directory unpacked from it")
+    return tree.read(found[0])
+
+
+def parse_batch(data: bytes, where: str, records: int = RECORDS) -> tuple[np.ndarray, np.ndarray]:
+    """Records of 1 label byte and 1024 R, G and B bytes each -> labels (N,) int64, pixels (N, 32, 32, 3) uint8 BGR."""
+    if len(data) != records * RECORD_BYTES:
+        raise PrepError(f"{where}: {len(data)} bytes, expected {records * RECORD_BYTES}; fetch the archive again")
+    table = np.frombuffer(data, np.uint8).reshape(records, RECORD_BYTES)
+    labels = table[:, 0].astype(np.int64)
+    if labels.max() >= len(CIFAR10_CLASSES):
+        raise PrepError(f"{where}: label {labels.max()} in record {labels.argmax()}; CIFAR-10 has 0..9")
+    bgr = table[:, 1:].reshape(records, 3, SIDE, SIDE)[:, ::-1]
+    return labels, np.ascontiguousarray(bgr.transpose(0, 2, 3, 1))
