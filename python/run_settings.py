@@ -1,0 +1,113 @@
+"""The settings of a run, kept in <run>/run.json, and the nets and solver resolved from them, as Caffe gets them."""
+import json
+import os
+import shutil
+import subprocess
+import time
+
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
+from driver_errors import DriverError
+from prototxt_files import check_data_layer, data_layer, loss_bottoms, read_net, read_solver
+from snapshots import write_json
+from weights import sha256
+
+# What may differ when a run goes on: how long it trains and where.
+MAY_CHANGE = ("iterations", "started", "device", "commit")
+
+
+def commit():
+    """Short commit of the checkout this file is in, with + when it has changes; None outside git."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    described = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty=+", "--exclude=*"],
+                               capture_output=True, text=True)
+    return described.stdout.strip() or None
+
+
+class Problem:
+    """What the solver file asks for, checked: nets, databases, mean image, labels."""
+
+    def __init__(self, solver_file):
+        self.solver_file = solver_file
+        self.solver = read_solver(solver_file)
+        self.net_file = self.solver.net
+        self.net = read_net(self.net_file)
+        _, _, self.classes = loss_bottoms(self.net, self.net_file)
+        self.train_layer = data_layer(self.net, caffe_pb2.TRAIN, self.net_file)
+        self.test_layer = data_layer(self.net, caffe_pb2.TEST, self.net_file)
+        self.train_images, self.train_meta = check_data_layer(self.train_layer, self.classes, self.net_file)
+        self.test_images, self.test_meta = check_data_layer(self.test_layer, self.classes, self.net_file)
+
+    @property
+    def batch(self):
+        """Images per iteration: Caffe's batch_size times iter_size."""
+        return self.train_layer.data_param.batch_size * self.solver.iter_size
+
+    def settings(self, weights, seed, iterations):
+        return dict(
+            dataset=self.train_meta.get("dataset"), net=self.net.name, bits=self._bits(), classes=self.classes,
+            seed=seed, iterations=iterations, batch=self.batch,
+            weights=dict(file=weights, sha256=sha256(weights)) if weights else dict(file=None, sha256=None),
+            solver=text_format.MessageToString(self.solver, float_format=".7g"),
+            solver_file=self.solver_file,
+            net_text=text_format.MessageToString(self.net, float_format=".7g"),
+            train_data=dict(path=self.train_layer.data_param.source, images=self.train_images,
+                            fingerprint=self.train_meta.get("fingerprint")),
+            test_data=dict(path=self.test_layer.data_param.source, images=self.test_images,
+                           fingerprint=self.test_meta.get("fingerprint")),
+            commit=commit(), started=time.strftime("%Y-%m-%d %H:%M:%S"))
+
+    def _bits(self):
+        sigmoids = [layer.bottom[0] for layer in self.net.layer if layer.type == "Sigmoid"]
+        widths = [layer.inner_product_param.num_output for layer in self.net.layer
+                  if layer.type == "InnerProduct" and layer.top[0] in sigmoids]
+        return widths[-1] if widths else None
+
+
+def settle(run, settings):
+    """Writes run.json, or checks that the run there was started with the same settings. Returns True for a new run."""
+    path = os.path.join(run, "run.json")
+    if not os.path.exists(path):
+        write_json(path, settings)
+        return True
+    with open(path) as file:
+        before = json.load(file)
+    for name in settings:
+        if name not in MAY_CHANGE and before.get(name) != settings[name]:
+            raise DriverError(f"{run} was started with another {name} ({_short(before.get(name))}; now {_short(settings[name])}). "
+                              "Give the new run another name (RUN=, --run) or remove the old one")
+    write_json(path, dict(before, iterations=settings["iterations"]))
+    return False
+
+
+def _short(value):
+    text = str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def write_resolved(run, problem, seed, prefix, gpu):
+    """Writes the run's own copies of the prototxt; returns the path of the solver that Caffe is given.
+
+    The solver's snapshots and tests are done by the driver (atomically, and on every test image), so they are off.
+    """
+    resolved = caffe_pb2.SolverParameter()
+    resolved.CopyFrom(problem.solver)
+    for name in ("test_iter", "test_interval", "snapshot", "display"):
+        resolved.ClearField(name)
+    resolved.net = os.path.join(run, "train_val.prototxt")
+    resolved.random_seed = seed
+    resolved.snapshot_prefix = prefix
+    mode = caffe_pb2.SolverParameter
+    resolved.solver_mode = mode.GPU if gpu is not None else mode.CPU
+    resolved.device_id = gpu or 0
+    resolved.snapshot_after_train = False
+    shutil.copyfile(problem.net_file, resolved.net)
+    deploy = os.path.join(os.path.dirname(problem.solver_file), "deploy.prototxt")
+    if os.path.exists(deploy):
+        shutil.copyfile(deploy, os.path.join(run, "deploy.prototxt"))
+    path = os.path.join(run, "solver.prototxt")
+    with open(path, "w") as file:
+        file.write(f"# Resolved from {problem.solver_file} by python/train.py, which tests and takes snapshots itself.\n")
+        file.write(text_format.MessageToString(resolved, float_format=".7g"))
+    return path

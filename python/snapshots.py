@@ -1,0 +1,86 @@
+"""Snapshots that are whole or absent: <run>/snapshots/iter_N.{caffemodel,solverstate,json}, the json last.
+
+Caffe writes model and solver state straight under their final names, so a kill in between would leave half a file.
+Here it writes under a partial name, and the files are renamed when both are complete.
+"""
+import glob
+import json
+import os
+import re
+import shutil
+
+from caffe.proto import caffe_pb2
+
+from driver_errors import DriverError
+
+KEPT_STATES = 2  # solver states (as large as the weights) are only of use for going on; models are all kept
+
+
+class Snapshots:
+    """The snapshots folder of a run."""
+
+    def __init__(self, run):
+        self.folder = os.path.join(run, "snapshots")
+        self.prefix = os.path.join(self.folder, "partial")
+        os.makedirs(self.folder, exist_ok=True)
+
+    def path(self, iteration, kind):
+        return os.path.join(self.folder, f"iter_{iteration}.{kind}")
+
+    def iterations(self):
+        """Iterations of the whole snapshots, ascending (with their solver state: one can go on from them)."""
+        found = [int(re.search(r"iter_(\d+)\.json$", name).group(1)) for name in glob.glob(self.path("*", "json"))]
+        return sorted(n for n in found if all(os.path.exists(self.path(n, k)) for k in ("caffemodel", "solverstate")))
+
+    def save(self, solver, progress):
+        """Saves the solver and a dict of the driver's own progress; returns the model's path."""
+        n = solver.iter
+        self.check_space(solver.net)
+        self.remove_partial()
+        solver.snapshot()
+        self._point_state_to(f"{self.prefix}_iter_{n}.solverstate", self.path(n, "caffemodel"))
+        for kind in ("caffemodel", "solverstate"):
+            os.replace(f"{self.prefix}_iter_{n}.{kind}", self.path(n, kind))
+        write_json(self.path(n, "json"), progress)
+        for old in self.iterations()[:-KEPT_STATES]:
+            os.remove(self.path(old, "solverstate"))
+        return self.path(n, "caffemodel")
+
+    def check_space(self, net):
+        """Caffe aborts on a full disk in the middle of a file: ask before. Weights and momentum, with some margin."""
+        needed = 2.2 * sum(blob.data.nbytes for blobs in net.params.values() for blob in blobs)
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise DriverError(f"{self.folder}: a snapshot needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB free. "
+                              "Free some space; the last whole snapshot is kept and the same command goes on from it")
+
+    def remove_partial(self):
+        for path in glob.glob(f"{self.prefix}_iter_*"):
+            os.remove(path)
+
+    def restore(self, solver, iteration):
+        """Puts weights, momentum and iteration back; returns the driver's progress of that snapshot."""
+        state = self.path(iteration, "solverstate")
+        self._point_state_to(state, self.path(iteration, "caffemodel"))  # the run may have been moved
+        solver.restore(state)
+        with open(self.path(iteration, "json")) as file:
+            return json.load(file)
+
+    def _point_state_to(self, state_file, model_file):
+        """A solver state names its model by path: the one it had when Caffe wrote it."""
+        with open(state_file, "rb") as file:
+            state = caffe_pb2.SolverState.FromString(file.read())
+        if state.learned_net == model_file:
+            return
+        state.learned_net = model_file
+        with open(state_file + ".partial", "wb") as file:
+            file.write(state.SerializeToString())
+        os.replace(state_file + ".partial", state_file)
+
+
+def write_json(path, content):
+    """Writes beside, then renames."""
+    with open(path + ".partial", "w") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+    os.replace(path + ".partial", path)

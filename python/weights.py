@@ -1,0 +1,87 @@
+"""Weight files: what is in them, what of it a net takes, and what does not fit, before Caffe aborts on it."""
+import hashlib
+from dataclasses import dataclass
+
+from caffe.proto import caffe_pb2
+from google.protobuf.message import DecodeError
+
+from driver_errors import DriverError
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_caffemodel(path):
+    """NetParameter of a .caffemodel of any age. DriverError when the file is something else or cut off."""
+    net = caffe_pb2.NetParameter()
+    with open(path, "rb") as file:
+        content = file.read()
+    if content[:15].lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise DriverError(f"{path} is a web page, not a caffemodel: the download went wrong; fetch it again")
+    try:
+        net.ParseFromString(content)
+    except DecodeError:
+        raise DriverError(f"{path} is not a caffemodel, or cut off ({len(content):,} bytes): compare its checksum and "
+                          "fetch it again") from None
+    if not stored_layers(net):
+        raise DriverError(f"{path} holds no layer with weights: is it a caffemodel?")
+    return net
+
+
+def stored_layers(net):
+    """{layer name: [shape of each blob]} of the layers with weights; V1 files (`layers`, 4-d blobs) as well."""
+    return {layer.name: [blob_shape(blob) for blob in layer.blobs]
+            for layer in [*net.layer, *net.layers] if layer.blobs}
+
+
+def blob_shape(blob):
+    if blob.HasField("shape"):
+        return tuple(blob.shape.dim)
+    return (blob.num, blob.channels, blob.height, blob.width)
+
+
+def shapes_agree(stored, wanted):
+    """Caffe's rule: equal, or a legacy 4-d shape that is the wanted one with ones put in front."""
+    if len(stored) == 4 and len(wanted) < 4:
+        return stored == (1,) * (4 - len(wanted)) + tuple(wanted)
+    return tuple(stored) == tuple(wanted)
+
+
+@dataclass
+class Match:
+    """Layers of a net that a weight file fills, those it leaves to their fillers, and the file's own others."""
+    loaded: list
+    initialised: list
+    unused: list
+
+    def sentence(self, path):
+        parts = [f"loaded from {path}: {', '.join(self.loaded)}"]
+        if self.initialised:
+            parts.append(f"initialised by their fillers: {', '.join(self.initialised)}")
+        if self.unused:
+            parts.append(f"in the file but not in the net: {', '.join(self.unused)}")
+        return "; ".join(parts)
+
+
+def match(path, net):
+    """Compares a weight file with a pycaffe net. DriverError when no layer matches by name or a shape differs."""
+    stored = stored_layers(read_caffemodel(path))
+    wanted = {name: [tuple(blob.data.shape) for blob in blobs] for name, blobs in net.params.items()}
+    loaded = [name for name in wanted if name in stored]
+    if not loaded:
+        raise DriverError(f"{path}: none of its layers ({', '.join(stored)}) is in the net ({', '.join(wanted)}), so nothing "
+                          "would be loaded. Give the weights of this kind of net, or WEIGHTS=none for a start from the fillers")
+    for name in loaded:
+        _same_shapes(path, name, stored[name], wanted[name])
+    return Match(loaded, [name for name in wanted if name not in stored], [name for name in stored if name not in wanted])
+
+
+def _same_shapes(path, name, stored, wanted):
+    if len(stored) != len(wanted):
+        raise DriverError(f"{path}: layer {name} has {len(stored)} blobs, the net wants {len(wanted)}")
+    for have, want in zip(stored, wanted):
+        if not shapes_agree(have, want):
+            raise DriverError(f"{path}: layer {name} has shape {have}, the net wants {want}. Rename the layer in the net to "
+                              "train it anew, or use weights of the same code length and classes")
