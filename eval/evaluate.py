@@ -1,58 +1,118 @@
-"""Evaluate one run: coarse and two-stage retrieval, measured, written as results.json and report.html.
+"""Evaluate one run: search, measure, write results.json, search-*.npz and report.html.
 
     .venv/bin/python eval/evaluate.py --features runs/demo/features --out runs/demo/eval
 
-Every test image is a query against all training images. measures.py has the convention of each number.
+By default every test image is a query against all training images (protocol cvprw15). Searching and scoring are
+separate: --score-only measures the saved lists again. measures.py has the convention of each number.
 """
 
 import argparse
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from baselines import METHODS, baseline_codes
+from codes import pack
 from coarse_search import CodeIndex
 from eval_errors import EvalError, run_main
 from feature_set import load_features
-from fine_search import Fc7Index, hierarchical
+from fine_search import Fc7Index
 from measures import score_ranking
+from protocols import PROTOCOLS
+from rankings import load_ranking, ranking_path, save_ranking
 from report import write_report
+from scoring import score_classes, score_protocols, score_trial, worst_queries
+from searches import POOL_SHARE, POOL_WANTED, SEARCHES, Options, run_searches
+from sweep import sweep_radius
+from trial import load_pretrained, make_trial
 
-TOP_K = 1000
-POOL_WANTED = 100
-POOL_SHARE = 0.9
+LIST_LENGTH = 1000
 SHOWN_K = (1, 10, 100, 500, 1000)
 
 
-def default_radius(nearest_distances):
-    """The smallest radius T at which nine of ten queries have a pool of at least 100 images (or K, if less).
-
-    nearest_distances: (Q, K) from the coarse search. Uses no labels, so it does not tune on the test set.
-    """
-    wanted = min(POOL_WANTED, nearest_distances.shape[1])
-    return int(np.quantile(nearest_distances[:, wanted - 1], POOL_SHARE, method="inverted_cdf")) + 1
-
-
-def evaluate(features, top_k=TOP_K, radius=None, threads=None):
-    """Search and measure one features directory. Returns the contents of results.json."""
-    queries, database = load_features(features)
-    query_codes, index = queries.packed(), CodeIndex(database.packed())
-    top_k = min(top_k, len(database))
-    nearest = index.search(query_codes, top_k, threads)
-    scores = score_ranking(nearest[0], queries.labels, database.labels, threads)
-    results = {"map": scores["map"], "top_k": top_k, "precision_at_k": scores["precision_at_k"].tolist(),
-               "bits": queries.bits, "queries": len(queries), "database": len(database)}
+def evaluate(arguments):
+    """Search (unless --score-only), score, write everything. Returns the contents of results.json."""
+    queries, database = load_features(arguments.features)
+    protocol = chosen_protocol(arguments)
+    trial = make_trial(queries, database, protocol)
+    names = chosen_searches(arguments, trial)
+    if not arguments.score_only:
+        search_and_save(arguments, queries, database, protocol, trial, names)
+    rankings = {name: load_ranking(ranking_path(arguments.out, name), trial.fingerprint()) for name in names}
+    results, details = score_trial(trial, rankings, protocol, arguments.threads)
     if queries.predictions is not None and queries.labels.ndim == 1:
         results["accuracy"] = float(np.mean(queries.predictions == queries.labels))
-    if queries.fc7 is not None and database.fc7 is not None:
-        radius = default_radius(nearest[1]) if radius is None else radius
-        found = hierarchical(queries.fc7, Fc7Index(database.fc7), top_k, index, query_codes, radius, nearest, threads)
-        fine = score_ranking(found.ids, queries.labels, database.labels, threads)
-        results["two_stage"] = {"radius": radius, "pool_mean": float(found.pool.mean()),
-                                "pool_empty": int(np.count_nonzero(found.pool == 0)), "filled": found.filled,
-                                "map": fine["map"], "precision_at_k": fine["precision_at_k"].tolist()}
+    if "bcs" in names:
+        ap = details["ap"]["bcs"]
+        results["worst_queries"] = [{"query": int(row), "ap": float(ap[row])} for row in worst_queries(ap)]
+        if trial.query_labels.ndim == 1:
+            predictions = None if queries.predictions is None else queries.predictions[trial.query_rows]
+            results["classes"] = score_classes(trial.query_labels, predictions, ap)
+    results["protocols"] = score_protocols(queries, database, arguments.threads)
+    for name in ("sweep", "baselines"):
+        kept = arguments.out / f"{name}.json"
+        if kept.exists():
+            results[name] = json.loads(kept.read_text(encoding="utf-8"))
+    results["features"] = queries.meta
+    write_json(arguments.out / "results.json", results)
+    write_report(arguments.out, results, queries, database, trial, rankings, arguments.run)
     return results
+
+
+def chosen_protocol(arguments):
+    """The named protocol with the options that change it."""
+    changes = {"top_k": arguments.top_k, "divisor": arguments.ap_divisor, "zero_hit": arguments.zero_hit}
+    return replace(PROTOCOLS[arguments.protocol], **{key: value for key, value in changes.items() if value is not None})
+
+
+def chosen_searches(arguments, trial):
+    """The searches asked for, or all that the features allow."""
+    has_fc7 = trial.query_fc7 is not None
+    possible = ["bcs"] + ["hdl", "es"] * has_fc7 + ["es-pretrained"] * (arguments.pretrained_features is not None)
+    for name in arguments.search or []:
+        if name == "es-pretrained" and name not in possible:
+            raise EvalError("--search es-pretrained needs --pretrained-features (fc7 of the net before fine-tuning)")
+        if name not in possible:
+            raise EvalError(f"--search {name} needs fc7.npy of both splits in {arguments.features}: extract it, "
+                            "or use --search bcs")
+    return arguments.search or possible
+
+
+def search_and_save(arguments, queries, database, protocol, trial, names):
+    """Everything that searches: ranked lists, the sweep over T, the baselines."""
+    limit = min(protocol.top_k or LIST_LENGTH, LIST_LENGTH, len(trial.db_codes))
+    options = Options(limit, arguments.radius, arguments.pool_min)
+    pretrained = None
+    if "es-pretrained" in names:
+        pretrained = load_pretrained(arguments.pretrained_features, queries, database, protocol)
+    for name, ranking in run_searches(trial, names, options, pretrained, arguments.threads).items():
+        save_ranking(ranking_path(arguments.out, name), ranking)
+    has_fc7 = trial.query_fc7 is not None
+    keep(arguments.out / "sweep.json", has_fc7 and arguments.sweep and sweep_radius(
+        trial, CodeIndex(trial.db_codes), Fc7Index(trial.db_fc7), arguments.threads))
+    methods = [] if "none" in arguments.baselines else arguments.baselines
+    keep(arguments.out / "baselines.json", has_fc7 and methods and score_baselines(trial, methods, limit, arguments.threads))
+
+
+def keep(path, contents):
+    """Write a JSON file, or remove an old one where there is nothing to write."""
+    if contents:
+        write_json(path, contents)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def score_baselines(trial, methods, top_k, threads=None):
+    """{method: {map, precision_at_k}} of unsupervised codes of the same length from the same fc7."""
+    scores = {}
+    for method, (query_codes, db_codes) in baseline_codes(methods, trial.query_fc7, trial.db_fc7, trial.bits).items():
+        ids, _ = CodeIndex(pack(db_codes)).search(pack(query_codes), top_k, threads)
+        found = score_ranking(ids, trial.query_labels, trial.db_labels, threads)
+        scores[method] = {"map": found["map"], "map_k": top_k, "precision_at_k": found["precision_at_k"].tolist()}
+    return scores
 
 
 def write_json(path, contents):
@@ -67,44 +127,59 @@ def write_json(path, contents):
 
 def print_summary(results, report):
     """The figures a person wants at the end of a run."""
-    shown = [k for k in SHOWN_K if k <= results["top_k"]]
-
-    def curve(precision):
-        return "  ".join(f"@{k} {precision[k - 1]:.4f}" for k in shown)
+    def curve(search):
+        precision = search["precision_at_k"]
+        return "  ".join(f"@{k} {precision[k - 1]:.4f}" for k in SHOWN_K if k <= len(precision))
 
     if "accuracy" in results:
         print(f"classifier accuracy  {results['accuracy']:.4f}")
-    print(f"mAP@{results['top_k']:<17}{results['map']:.4f}  ({results['queries']:,} queries, "
-          f"{results['database']:,} in the database, {results['bits']} bits)")
-    print(f"precision (codes)    {curve(results['precision_at_k'])}")
-    if "two_stage" in results:
-        fine = results["two_stage"]
-        print(f"precision (2 stages) {curve(fine['precision_at_k'])}  (T = {fine['radius']}, "
-              f"pool {fine['pool_mean']:.0f} images on average)")
+    if "map" in results:
+        print(f"mAP@{results['top_k']:<17}{results['map']:.4f}  (protocol {results['protocol']}: {results['queries']:,} "
+              f"queries, {results['database']:,} in the database, {results['bits']} bits)")
+    labels = {"bcs": "codes", "hdl": "two stages", "es": "fc7", "es-pretrained": "fc7 before"}
+    for name, search in results["searches"].items():
+        pool = f"  (T = {search['radius']}, pool {search['pool_mean']:,.0f} on average)" if name == "hdl" else ""
+        print(f"precision {labels[name]:<11}{curve(search)}{pool}")
     print(f"report               {report}")
+
+
+def positive(text):
+    """argparse type: an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
 
 
 def parse_arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", type=Path, required=True, help="directory with train/ (database) and test/ (queries)")
-    parser.add_argument("--out", type=Path, required=True, help="directory for results.json and report.html")
-    parser.add_argument("--top-k", type=int, default=TOP_K, help="K of mAP@K, at most the database (default: %(default)s)")
-    parser.add_argument("--radius", type=int, help="T of the two-stage search: pool = Hamming distance < T "
-                        f"(default: the smallest at which {POOL_SHARE:.0%} of the queries have {POOL_WANTED} candidates)")
-    parser.add_argument("--threads", type=int, help="default: the processors available")
-    return parser.parse_args(argv)
+    add = parser.add_argument
+    add("--features", type=Path, required=True, help="directory with train/ (database) and test/ (queries)")
+    add("--out", type=Path, required=True, help="directory for results.json, search-*.npz and report.html")
+    add("--run", type=Path, help="directory with run.json and train_log.csv for the report (default: the parent of --features)")
+    add("--pretrained-features", type=Path, help="the same layout with fc7 of the net before fine-tuning, for es-pretrained")
+    add("--search", nargs="+", choices=SEARCHES, help="default: all that the features allow")
+    add("--protocol", choices=PROTOCOLS, default="cvprw15", help="default: %(default)s")
+    add("--top-k", type=positive, help="K of mAP@K, at most the database (default: the protocol's)")
+    add("--ap-divisor", choices=("hits", "all"), help="AP over hits within K or all relevant (default: the protocol's)")
+    add("--zero-hit", choices=("zero", "left-out"), help="AP of a query without a hit (default: the protocol's)")
+    add("--radius", type=positive, help="T of the two-stage search: pool = Hamming distance < T (default: the smallest "
+        f"at which {POOL_SHARE * 100:.0f} %% of the queries have {POOL_WANTED} images in the pool)")
+    add("--pool-min", type=positive, help="widen T for each query until its pool has so many images (default: never)")
+    add("--sweep", action=argparse.BooleanOptionalAction, default=True, help="two-stage search over many T (default: on)")
+    add("--baselines", nargs="+", choices=[*METHODS, "none"], default=list(METHODS), help="default: all")
+    add("--score-only", action="store_true", help="measure the lists saved in --out again, without searching")
+    add("--threads", type=positive, help="default: the processors available")
+    arguments = parser.parse_args(argv)
+    arguments.run = arguments.run or arguments.features.parent
+    return arguments
 
 
 def main(argv=None):
     arguments = parse_arguments(argv)
-    if arguments.top_k < 1:
-        raise EvalError(f"--top-k {arguments.top_k}: give at least 1")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    results = evaluate(arguments.features, arguments.top_k, arguments.radius, arguments.threads)
-    write_json(arguments.out / "results.json", results)
-    report = arguments.out / "report.html"
-    write_report(report, results)
-    print_summary(results, report)
+    results = evaluate(arguments)
+    print_summary(results, arguments.out / "report.html")
     return 0
 
 

@@ -17,8 +17,9 @@ td { font-variant-numeric: tabular-nums; } th { color: #555; } svg { max-width: 
 """
 
 
-def write_report(path, results):
+def write_report(out, results, queries, database, trial, rankings, run):
     """Write report.html from the contents of results.json."""
+    path = out / "report.html"
     body = [f"<h1>Retrieval with {results['bits']}-bit codes</h1>", table(summary(results)),
             "<h2>Precision of the first k results</h2>", precision_figure(results)]
     page = ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -50,7 +51,7 @@ def table(rows):
 def precision_figure(results):
     """Precision@k of both searches, as inline SVG."""
     figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
-    k = range(1, results["top_k"] + 1)
+    k = range(1, len(results["precision_at_k"]) + 1)
     axes.plot(k, results["precision_at_k"], label="codes")
     if "two_stage" in results:
         axes.plot(k, results["two_stage"]["precision_at_k"], label="codes, then fc7")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import evaluate
+import searches
 from eval_errors import EvalError
 from eval_references import hamming_ranking, textbook_ap, two_stage_ranking
 from feature_set import load_features
@@ -34,6 +35,12 @@ def features(tmp_path):
     return tmp_path / "features"
 
 
+def run(features, out, *options):
+    """results.json of a run of the program; no sweep, no baselines (5 units are fewer than 8 bits)."""
+    assert evaluate.main(["--features", str(features), "--out", str(out), "--no-sweep", "--baselines", "none", *options]) == 0
+    return json.loads((Path(out) / "results.json").read_text())
+
+
 def arrays(features):
     """(codes, labels, fc7) of queries and database, read with plain numpy."""
     return [(np.load(features / split / "latent.npy") >= 0.5, np.load(features / split / "labels.npy"),
@@ -41,8 +48,7 @@ def arrays(features):
 
 
 def test_results_equal_the_slow_way(features, tmp_path):
-    assert evaluate.main(["--features", str(features), "--out", str(tmp_path / "out"), "--radius", "3"]) == 0
-    results = json.loads((tmp_path / "out/results.json").read_text())
+    results = run(features, tmp_path / "out", "--radius", "3")
     (query_codes, query_labels, query_fc7), (db_codes, db_labels, db_fc7) = arrays(features)
     coarse, fine, pools = [], [], []
     for code, label, fc7 in zip(query_codes, query_labels, query_fc7):
@@ -64,8 +70,7 @@ def test_results_equal_the_slow_way(features, tmp_path):
 def test_latent_and_labels_are_enough(features, tmp_path, capsys):
     for split in ("train", "test"):
         (features / split / "fc7.npy").unlink()
-    assert evaluate.main(["--features", str(features), "--out", str(tmp_path / "out"), "--top-k", "5"]) == 0
-    results = json.loads((tmp_path / "out/results.json").read_text())
+    results = run(features, tmp_path / "out", "--top-k", "5")
     assert results["top_k"] == 5 and len(results["precision_at_k"]) == 5 and "two_stage" not in results
     assert "mAP@5" in capsys.readouterr().out
 
@@ -73,15 +78,15 @@ def test_latent_and_labels_are_enough(features, tmp_path, capsys):
 def test_accuracy_needs_predictions(features, tmp_path):
     labels = np.load(features / "test/labels.npy")
     np.save(features / "test/predictions.npy", np.where(np.arange(10) < 7, labels, labels + 1))
-    assert evaluate.evaluate(features)["accuracy"] == 0.7
+    assert run(features, tmp_path / "out")["accuracy"] == 0.7
 
 
 def test_default_radius_by_hand():
     """Of ten queries nine have their 100th neighbour within 4, so T = 5 gives those nine 100 candidates."""
     distances = np.zeros((10, 200), int)
     distances[:, 99] = [1, 2, 2, 3, 3, 3, 4, 4, 4, 30]
-    assert evaluate.default_radius(distances) == 5
-    assert evaluate.default_radius(np.full((3, 8), 2)) == 3
+    assert searches.default_radius(distances) == 5
+    assert searches.default_radius(np.full((3, 8), 2)) == 3
 
 
 @pytest.mark.parametrize("damage, message", [
@@ -97,10 +102,10 @@ def test_default_radius_by_hand():
     (lambda d: [(d / s / "meta.json").write_text(json.dumps({"weights": {"sha256": s}})) for s in ("train", "test")],
      "different runs"),
 ])
-def test_bad_features_are_one_sentence(features, damage, message):
+def test_bad_features_are_one_sentence(features, tmp_path, damage, message):
     damage(features)
     with pytest.raises(EvalError, match=message):
-        evaluate.evaluate(features)
+        run(features, tmp_path / "out")
 
 
 def test_program_ends_without_traceback(tmp_path):
@@ -114,3 +119,92 @@ def test_one_column_of_labels_is_one_label_an_image(features):
     np.save(features / "test/labels.npy", np.load(features / "test/labels.npy")[:, None])
     queries, _ = load_features(features)
     assert queries.labels.shape == (10,)
+
+
+def test_scoring_again_searches_nothing(features, tmp_path, monkeypatch):
+    first = run(features, tmp_path / "out")
+    monkeypatch.setattr(evaluate, "run_searches", None)  # calling it would fail
+    assert run(features, tmp_path / "out", "--score-only") == first
+    np.save(features / "test/labels.npy", np.zeros(10, int))  # labels belong to scoring, not to searching
+    assert run(features, tmp_path / "out", "--score-only")["map"] != first["map"]
+
+
+def test_lists_of_other_codes_are_refused(features, tmp_path):
+    run(features, tmp_path / "out")
+    np.save(features / "test/latent.npy", np.load(features / "test/latent.npy")[::-1])
+    with pytest.raises(EvalError, match="other codes"):
+        run(features, tmp_path / "out", "--score-only")
+    with pytest.raises(EvalError, match="is missing"):
+        run(features, tmp_path / "new", "--score-only")
+
+
+def test_pretrained_search_ranks_by_the_other_features(features, tmp_path):
+    rng = np.random.default_rng(9)
+    for split, count in (("train", 40), ("test", 10)):
+        (tmp_path / "before" / split).mkdir(parents=True)
+        np.save(tmp_path / "before" / split / "fc7.npy", rng.random((count, 3), np.float32))
+        np.save(tmp_path / "before" / split / "labels.npy", np.load(features / split / "labels.npy"))
+    before = [np.load(tmp_path / "before" / split / "fc7.npy") for split in ("test", "train")]
+    run(features, tmp_path / "out", "--pretrained-features", str(tmp_path / "before"))
+    ids = np.load(tmp_path / "out/search-es-pretrained.npz")["ids"]
+    distances = np.linalg.norm(before[0][:, None].astype(float) - before[1][None], axis=2)
+    assert np.array_equal(ids, np.argsort(distances, axis=1, kind="stable"))
+    np.save(tmp_path / "before/test/labels.npy", np.zeros(10, int))
+    with pytest.raises(EvalError, match="other images"):
+        run(features, tmp_path / "out", "--pretrained-features", str(tmp_path / "before"))
+
+
+def test_saved_lists_hold_both_distances(features, tmp_path):
+    run(features, tmp_path / "out", "--radius", "4")
+    (query_codes, _, query_fc7), (db_codes, _, db_fc7) = arrays(features)
+    for name in ("hdl", "es"):
+        saved = np.load(tmp_path / f"out/search-{name}.npz")
+        for q in range(10):
+            assert np.array_equal(saved["hamming"][q], (query_codes[q] != db_codes[saved["ids"][q]]).sum(axis=1))
+            known = ~np.isnan(saved["euclidean"][q])
+            expected = np.linalg.norm(query_fc7[q] - db_fc7[saved["ids"][q]], axis=1)
+            assert saved["euclidean"][q][known] == pytest.approx(expected[known], rel=1e-4)
+            assert known.sum() == (saved["pool"][q] if name == "hdl" else 40)
+
+
+def test_pool_of_at_least_so_many(features, tmp_path):
+    results = run(features, tmp_path / "out", "--radius", "1", "--pool-min", "6")
+    pool = np.load(tmp_path / "out/search-hdl.npz")["pool"]
+    (query_codes, _, _), (db_codes, _, _) = arrays(features)
+    for q in range(10):
+        distances = np.sort((query_codes[q] != db_codes).sum(axis=1))
+        assert pool[q] == np.count_nonzero(distances <= distances[5])  # ties with the sixth belong
+    assert results["two_stage"]["radius"] == 1 and results["two_stage"]["radius_mean"] > 1
+
+
+@pytest.mark.parametrize("options, message", [(["--search", "es-pretrained"], "needs --pretrained-features"),
+                                              (["--search", "hdl"], "needs fc7.npy")])
+def test_a_search_without_its_features_is_an_error(features, tmp_path, options, message):
+    (features / "test/fc7.npy").unlink()
+    with pytest.raises(EvalError, match=message):
+        run(features, tmp_path / "out", *options)
+
+
+def test_several_labels_an_image(features, tmp_path):
+    rng = np.random.default_rng(4)
+    for split, count in (("train", 40), ("test", 10)):
+        np.save(features / split / "labels.npy", (rng.random((count, 3)) < 0.4).astype(np.uint8))
+    (query_codes, query_labels, _), (db_codes, db_labels, _) = arrays(features)
+    expected = [textbook_ap([bool(np.any(label & db_labels[i])) for _, i in hamming_ranking(code, db_codes)])
+                for code, label in zip(query_codes, query_labels)]
+    results = run(features, tmp_path / "out")
+    assert results["map"] == pytest.approx(np.mean(expected), abs=1e-14) and "classes" not in results
+
+
+def test_every_protocol_can_lead(features, tmp_path):
+    for name in ("cvprw15", "ssdh", "1k-of-test", "59k"):
+        results = run(features, tmp_path / name, "--protocol", name)
+        row = next(row for row in results["protocols"] if row["protocol"] == name)
+        assert results["protocol"] == name and results["map"] == pytest.approx(row["map"], abs=1e-14)
+
+
+def test_usage_mistakes_exit_with_2(features, tmp_path):
+    for options in (["--radius", "0"], ["--protocol", "none"], ["--top-k", "x"]):
+        with pytest.raises(SystemExit) as stopped:
+            run(features, tmp_path / "out", *options)
+        assert stopped.value.code == 2
