@@ -203,25 +203,25 @@ def _nearest_roughly(products, half_norms, norms, candidates, top_k, error):
     if top_k >= len(half):
         return np.arange(len(half)) if candidates is None else candidates
     largest = norms.max()
-    limit = _covering_limit(half, top_k)
-    # both the limit and each value may be off by the product's error and by the rounding of half a norm
+    # both a limit and the values may be off by the product's error and by the rounding of half a norm
     margin = 2 * (error * np.sqrt(largest) + np.finfo(np.float32).eps * largest)
-    near = np.flatnonzero(half <= limit + margin)
+    near = np.flatnonzero(half <= _sampled_limit(half, top_k) + margin)
+    if len(near) < top_k:  # the sample misled
+        near = np.arange(len(half))
+    values = half[near]
+    near = near[values <= np.partition(values, top_k - 1)[top_k - 1] + margin]
     return near if candidates is None else candidates[near]
 
 
-def _covering_limit(values, top_k):
-    """The `top_k`-th smallest value, from the part below a limit estimated on a sample: a partition of all is slow."""
-    stride = len(values) // 4096
-    if stride > 1:
-        sample = values[::stride]
-        expected = top_k * len(sample) / len(values)
-        rank = int(expected + 3 * np.sqrt(expected)) + 1
-        if rank < len(sample):
-            below = values[values <= np.partition(sample, rank)[rank]]
-            if len(below) >= top_k:
-                values = below
-    return np.partition(values, top_k - 1)[top_k - 1]
+def _sampled_limit(values, top_k):
+    """A limit with very likely `top_k` values up to it, and not many more: a partition of all values is slow.
+
+    If at least `top_k` values are within it, it is no less than the `top_k`-th smallest.
+    """
+    sample = values[::max(1, len(values) // 4096)]
+    expected = top_k * len(sample) / len(values)
+    rank = int(expected + 3 * np.sqrt(expected)) + 1
+    return np.partition(sample, rank)[rank] if rank < len(sample) else np.inf
 
 
 def _nearest_exactly(products, norms, chosen, top_k, error, query, query_norm, gallery):

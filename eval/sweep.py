@@ -7,10 +7,10 @@ import numpy as np
 from fine_search import hierarchical
 from measures import score_ranking
 
-RADII = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24)
+RADII = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24)
 QUERIES = 1000
 TOP_K = 100
-LARGEST_SHARE = 0.5     # of the database: a larger pool saves nothing over the exhaustive search
+LARGEST_SHARE = 0.25    # of the database: a larger pool saves nothing over the exhaustive search
 
 
 def sweep_radius(trial, index, fc7_index, threads=None):
