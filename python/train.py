@@ -60,7 +60,8 @@ class Training:
         """Puts the Data layer back: position, and the generator of crops and mirrors, which only drawing advances."""
         from tqdm import tqdm
         batches = iterations * self.problem.solver.iter_size
-        for _ in tqdm(range(batches), "reading past the images seen", unit="batch", file=self.console, leave=False):
+        for _ in tqdm(range(batches), "reading past the images seen", unit="batch", file=self.console, leave=False,
+                      mininterval=0.5 if self.console.isatty() else 10):
             self.solver.net._forward(0, 0)
 
     def to_end(self, last):

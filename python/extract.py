@@ -1,0 +1,283 @@
+#!/usr/bin/env python3
+"""Extracts fc7 and the latent activations of every image in one pass, from an LMDB or straight from images.
+
+    extract.py --run runs/cifar10_caffenet_48 --lmdb data/cifar10/test_originals_lmdb --out runs/.../features/test
+    extract.py --net deploy.prototxt --weights KevinNet_CIFAR10_48.caffemodel --mean mean.binaryproto --images photos/ --out q
+
+Row i of the arrays is image i of the source. Interrupted, the same command goes on; features made already from the same
+weights, net, blobs, pre-processing and images are kept.
+"""
+import argparse
+import os
+import sys
+
+import numpy as np
+
+from driver_errors import DriverError
+from native_guard import run_guarded
+from preprocess import PROTOCOLS, Preprocessor
+
+CHECKPOINT_BATCHES = 64
+
+
+def source_of(options):
+    from image_source import FileSource, LmdbSource
+    return LmdbSource(options.lmdb) if options.lmdb else FileSource(options.images, options.root)
+
+
+def fill_from_run(options):
+    """--run gives the net, the weights and the pre-processing of its test phase, unless options name others."""
+    from caffe.proto import caffe_pb2
+    from prototxt_files import data_layer, read_net
+    if options.run:
+        options.net = options.net or os.path.join(options.run, "deploy.prototxt")
+        options.weights = options.weights or os.path.join(options.run, "final.caffemodel")
+        path = os.path.join(options.run, "train_val.prototxt")
+        transform = data_layer(read_net(path), caffe_pb2.TEST, path).transform_param
+        options.mean = options.mean or transform.mean_file or "none"
+        options.scale = transform.scale if options.scale is None else options.scale
+    options.scale = 1.0 if options.scale is None else options.scale
+    for name in ("net", "weights", "mean"):
+        if not getattr(options, name):
+            raise DriverError(f"--{name} is missing (or give --run)" +
+                              (": name the mean image, or none if the net was trained without" if name == "mean" else ""))
+    for path in (options.net, options.weights) + ((options.mean,) if options.mean != "none" else ()):
+        if not os.path.isfile(path):
+            raise DriverError(f"{path}: no such file")
+
+
+def read_mean(path):
+    """(channels, height, width) float32 of a .binaryproto or .npy mean image; None for none."""
+    from caffe.proto import caffe_pb2
+    if path == "none":
+        return None
+    if path.endswith(".npy"):
+        return np.load(path).astype(np.float32)
+    with open(path, "rb") as file:
+        blob = caffe_pb2.BlobProto.FromString(file.read())
+    shape = list(blob.shape.dim) or [blob.num, blob.channels, blob.height, blob.width]
+    return np.array(blob.data, np.float32).reshape(shape[-3:])
+
+
+def input_shape(net_file):
+    """(batch, channels, height, width) of a deploy prototxt, by its Input layer or its old input fields."""
+    from prototxt_files import read_net
+    net = read_net(net_file)
+    shapes = [list(layer.input_param.shape[0].dim) for layer in net.layer if layer.type == "Input" and layer.input_param.shape]
+    shapes += [list(shape.dim) for shape in net.input_shape] + ([list(net.input_dim[:4])] if net.input_dim else [])
+    if not shapes or len(shapes[0]) != 4:
+        raise DriverError(f"{net_file} has no 4-d input: extraction takes a deploy net, not a train_val net")
+    if shapes[0][2] != shapes[0][3]:
+        raise DriverError(f"{net_file}: input {shapes[0]} is not square")
+    return shapes[0]
+
+
+class Extractor:
+    """A deploy net with weights, run as far as the blobs wanted."""
+
+    def __init__(self, net_file, weights, blobs, batch):
+        import caffe
+        from weights import match
+        self.net = caffe.Net(net_file, caffe.TEST)
+        for option, blob in blobs.items():
+            if blob not in self.net.blobs:
+                raise DriverError(f"{net_file} has no blob {blob!r} (--{option}-blob). It has: {', '.join(self.net.blobs)}")
+        self.blobs = blobs
+        self.classifier = self._classifier()
+        self._load(net_file, weights, match)
+        self.input = self.net.inputs[0]
+        self.net.blobs[self.input].reshape(batch, *self.net.blobs[self.input].data.shape[1:])
+        self.net.reshape()
+
+    def _classifier(self):
+        """The blob that the final Softmax or the end of the net gives, when the net goes on to class scores."""
+        if "latent" not in self.blobs:
+            return None
+        last = self.net.outputs[-1]
+        return last if self.net.blobs[last].data.ndim == 2 and last != self.blobs["latent"] else None
+
+    def _load(self, net_file, weights, match):
+        """Loads the weights; a layer that the wanted blobs depend on and that the file lacks is an error."""
+        found = match(weights, self.net)
+        needed = list(self.net._layer_names)[:self._last_layer() + 1]
+        missing = [name for name in found.initialised if name in needed]
+        if missing:
+            raise DriverError(f"{weights} has no weights for layer {', '.join(missing)} of {net_file}: the features would be noise. "
+                              "Is it the model of this net?")
+        if any(name in found.initialised for name in self.net.params):
+            self.classifier = None
+        self.net.copy_from(weights)
+
+    def _last_layer(self):
+        """Index of the last layer that writes one of the wanted blobs (in-place layers write them too)."""
+        names = list(self.net._layer_names)
+        return max(i for i in range(len(names)) for top in self.net._top_ids(i)
+                   if self.net._blob_names[top] in self.blobs.values())
+
+    def width(self, name):
+        """Columns of a wanted blob."""
+        blob = self.net.blobs[self.blobs[name]]
+        return blob.count // blob.data.shape[0]
+
+    def __call__(self, images):
+        """{name: (n, d) float32} for images (n, C, H, W), n at most the batch; predictions (n,) int64 where the net classifies."""
+        count = len(images)
+        self.net.blobs[self.input].data[:count] = images
+        self.net._forward(0, len(self.net.layers) - 1 if self.classifier else self._last_layer())
+        result = {name: self.net.blobs[blob].data[:count].reshape(count, -1) for name, blob in self.blobs.items()}
+        check_activations(result, self.blobs)
+        if self.classifier:
+            result["predictions"] = self.net.blobs[self.classifier].data[:count].argmax(1)
+        return result
+
+
+def check_activations(result, blobs):
+    """NaN, latent outside 0..1 and negative fc7 mean a wrong blob or broken weights: a silent wrong number otherwise."""
+    for name, values in result.items():
+        low, high = values.min(), values.max()
+        if not np.isfinite(low + high):
+            raise DriverError(f"blob {blobs[name]} has values that are not finite: the weights are broken or the input is")
+        if name == "latent" and (low < 0 or high > 1):
+            raise DriverError(f"blob {blobs[name]} goes from {low:g} to {high:g}: latent activations lie in 0..1. Name the blob behind "
+                              "the Sigmoid with --latent-blob")
+        if name == "fc7" and low < 0:
+            raise DriverError(f"blob {blobs[name]} goes down to {low:g}: it is taken before its ReLU. Name the blob behind it with "
+                              "--feature-blob")
+
+
+def wanted_blobs(options):
+    blobs = {"latent": options.latent_blob, "fc7": options.feature_blob}
+    return {name: blob for name, blob in blobs.items() if blob != "none"}
+
+
+def made_from(options, source, batch_shape):
+    """Everything the features depend on: the cache's key, and what meta.json tells."""
+    from weights import sha256
+    mean = None if options.mean == "none" else dict(file=options.mean, sha256=sha256(options.mean))
+    return dict(weights=dict(file=options.weights, sha256=sha256(options.weights)),
+                net=dict(file=options.net, sha256=sha256(options.net)), blobs=wanted_blobs(options),
+                protocol="none" if mean is None else options.protocol, mean=mean, scale=options.scale,
+                input=batch_shape[1:], data=dict(path=source.path, fingerprint=source.fingerprint(),
+                                                 dataset=source.meta.get("dataset")))
+
+
+def without_paths(value):
+    """The same things at another place are the same: paths are told in meta.json, not part of the key."""
+    if isinstance(value, dict):
+        return {name: without_paths(part) for name, part in value.items() if name not in ("file", "path", "dataset")}
+    return value
+
+
+def default_thumbs(source):
+    """Side of the report's pictures: the images' own when small, 64 otherwise, none for more than 200,000 images."""
+    if source.count > 200_000:
+        return 0
+    image, _ = next(source.read())
+    return min(64, max(image.shape[:2]))
+
+
+def extract(options, console):
+    """The work of this program, in the guarded child."""
+    import device
+    from feature_files import FeatureFiles, cache_key, is_made
+    from prefetch import Prefetcher
+
+    gpus = device.choose(options.gpu)
+    fill_from_run(options)
+    source = source_of(options)
+    shape = input_shape(options.net)
+    origin = made_from(options, source, shape)
+    key = cache_key(without_paths(origin))
+    if is_made(options.out, key):
+        print(f"{options.out}: kept, made from the same weights, net, pre-processing and {source.count:,} images", file=console)
+        return 0
+    if options.thumbs is None:
+        options.thumbs = default_thumbs(source)
+    batch = options.batch or shape[0]
+    preprocess = Preprocessor(options.protocol, shape[1], shape[2], read_mean(options.mean), options.scale)
+    files = FeatureFiles(options.out, key)
+    reader = Prefetcher(source, preprocess, batch, files.rows, options.thumbs)  # forks: before Caffe is used
+    try:
+        print(f"device: {device.use(gpus)}", file=console)
+        extractor = Extractor(options.net, options.weights, wanted_blobs(options), batch)
+        files.open(arrays(extractor, source.count, options.thumbs))
+        write_rows(reader, extractor, files, source, console)
+    finally:
+        reader.close()
+    files.finish(source.ids, describe(options, origin, extractor, source))
+    print(f"{options.out}: {source.count:,} rows of " +
+          ", ".join(f"{name} ({extractor.width(name)})" for name in extractor.blobs), file=console)
+    return 0
+
+
+def arrays(extractor, count, thumbs):
+    """{name: (shape, dtype)} of the files to write."""
+    shapes = {name: ((count, extractor.width(name)), np.float32) for name in extractor.blobs}
+    shapes["labels"] = ((count,), np.int64)
+    if extractor.classifier:
+        shapes["predictions"] = ((count,), np.int64)
+    if thumbs:
+        shapes["thumbs"] = ((count, thumbs, thumbs, 3), np.uint8)
+    return shapes
+
+
+def write_rows(reader, extractor, files, source, console):
+    from tqdm import tqdm
+    with tqdm(total=source.count, initial=files.rows, unit="image", desc=source.path, file=console, mininterval=0.5 if console.isatty() else 10) as bar:
+        for number, (images, labels, thumbs) in enumerate(reader, 1):
+            rows = dict(extractor(images), labels=labels)
+            if "thumbs" in files.arrays:
+                rows["thumbs"] = thumbs
+            files.append(**rows)
+            bar.update(len(labels))
+            if number % CHECKPOINT_BATCHES == 0:
+                files.checkpoint()
+
+
+def describe(options, origin, extractor, source):
+    """meta.json: what made the features."""
+    from run_settings import commit
+    return dict(origin, split=os.path.basename(options.out.rstrip("/")), count=source.count,
+                bits=extractor.width("latent") if "latent" in extractor.blobs else None,
+                feature_dim=extractor.width("fc7") if "fc7" in extractor.blobs else None,
+                classes=source.meta.get("classes"), run=options.run, commit=commit())
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--run", help="a run's folder: its deploy net, final weights, mean image and scale are the defaults")
+    parser.add_argument("--net", help="deploy prototxt")
+    parser.add_argument("--weights", help="caffemodel")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--lmdb", help="LMDB of Caffe Datums, of 256x256 or of original images")
+    source.add_argument("--images", nargs="+", help="image files, directories, or lists (.txt) of `path label` lines")
+    parser.add_argument("--root", default=".", help="folder that the paths of a list are relative to")
+    parser.add_argument("--out", required=True, help="folder of the features, e.g. runs/x/features/test")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="authors", help="pre-processing")
+    parser.add_argument("--mean", help="mean image (.binaryproto or .npy), or none")
+    parser.add_argument("--scale", type=float, help="factor on the pixels after the mean (default: the run's, else 1)")
+    parser.add_argument("--latent-blob", default="fc8_kevin_encode", help="blob of the latent layer, or none")
+    parser.add_argument("--feature-blob", default="fc7", help="blob of the features, or none")
+    parser.add_argument("--batch", type=int, help="images a forward pass (default: the deploy net's)")
+    parser.add_argument("--thumbs", type=int, help="side of the pictures kept for the report, 0 for none (default: by the images)")
+    parser.add_argument("--gpu", default="auto", metavar="auto|none|N", help="device")
+    options = parser.parse_args(argv)
+    if options.latent_blob == options.feature_blob == "none":
+        parser.error("nothing to extract: --latent-blob and --feature-blob are both none")
+    if options.batch is not None and options.batch < 1:
+        parser.error("--batch must be at least 1")
+    return options
+
+
+def main(argv=None):
+    options = parse_arguments(argv)
+    log_folder = options.run or os.path.dirname(options.out.rstrip("/")) or "."
+    return run_guarded(lambda console: extract(options, console), os.path.join(log_folder, "caffe.log"), "extract")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (DriverError, OSError) as error:
+        sys.exit(f"extract: {error}")

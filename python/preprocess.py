@@ -1,0 +1,80 @@
+"""Pre-processing of an image for extraction, by the two protocols of the experiment.
+
+authors  the authors' MATLAB evaluation: to float32, then bilinear resize to the mean image's size (256x256; not rounded
+         back to integers), minus the mean image, crop that starts at row and column 15 (0-based).
+caffe    what Caffe's Data layer gets and does in phase TEST: bilinear resize on uint8, minus the mean image, crop that
+         starts at (256 - 227) // 2 = 14.
+
+Images are BGR. Grey images become three channels by replication, colour images one channel by OpenCV's weights.
+"""
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from driver_errors import DriverError
+
+PROTOCOLS = ("authors", "caffe")
+AUTHORS_CROP_START = 15
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """image (H, W) or (H, W, C) uint8 -> (channels, crop, crop) float32.
+
+    mean: (channels, S, S) float32 or None, in which case images are resized straight to the crop size.
+    """
+    protocol: str
+    channels: int
+    crop: int
+    mean: np.ndarray | None = None
+    scale: float = 1.0
+
+    def __post_init__(self):
+        if self.mean is None:
+            return
+        if self.mean.ndim != 3 or self.mean.shape[0] != self.channels or min(self.mean.shape[1:]) < self.crop + self.start:
+            raise DriverError(f"the mean image has shape {self.mean.shape}; the net takes {self.channels} channels and a crop of "
+                              f"{self.crop} that starts at {self.start}: give the mean image that belongs to the net (--mean)")
+
+    @property
+    def size(self):
+        """(height, width) images are resized to."""
+        return self.mean.shape[1:] if self.mean is not None else (self.crop, self.crop)
+
+    @property
+    def start(self):
+        if self.mean is None:
+            return 0
+        return AUTHORS_CROP_START if self.protocol == "authors" else (self.mean.shape[1] - self.crop) // 2
+
+    def __call__(self, image, out):
+        """Writes the result into out, a (channels, crop, crop) float32 array."""
+        image = with_channels(image, self.channels)
+        if image.shape[:2] != self.size:
+            if self.protocol == "authors":
+                image = image.astype(np.float32)
+            image = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_LINEAR)
+        window = (slice(self.start, self.start + self.crop),) * 2
+        planar = np.moveaxis(image[window].reshape(self.crop, self.crop, self.channels), 2, 0)
+        if self.mean is None:
+            out[:] = planar
+        else:
+            np.subtract(planar, self.mean[(slice(None), *window)], out=out)
+        if self.scale != 1:
+            out *= np.float32(self.scale)
+
+
+def with_channels(image, channels):
+    """(H, W, channels) or, for one channel, (H, W)."""
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    if channels == 1:
+        return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+
+
+def thumbnail(image, size):
+    """(size, size, 3) uint8 RGB for people's eyes."""
+    rgb = cv2.cvtColor(with_channels(image, 3), cv2.COLOR_BGR2RGB)
+    return rgb if rgb.shape[:2] == (size, size) else cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA)
