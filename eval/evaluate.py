@@ -8,7 +8,6 @@ separate: --score-only measures the saved lists again. measures.py has the conve
 
 import argparse
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,9 @@ import numpy as np
 from baselines import METHODS, baseline_codes
 from codes import pack
 from coarse_search import CodeIndex
+from cost import measure_cost
 from eval_errors import EvalError, run_main
+from eval_files import write_json
 from feature_set import load_features
 from fine_search import Fc7Index
 from measures import score_ranking
@@ -52,13 +53,14 @@ def evaluate(arguments):
             predictions = None if queries.predictions is None else queries.predictions[trial.query_rows]
             results["classes"] = score_classes(trial.query_labels, predictions, ap)
     results["protocols"] = score_protocols(queries, database, arguments.threads)
-    for name in ("sweep", "baselines"):
+    for name in ("sweep", "baselines", "cost"):
         kept = arguments.out / f"{name}.json"
         if kept.exists():
             results[name] = json.loads(kept.read_text(encoding="utf-8"))
     results["features"] = queries.meta
     write_json(arguments.out / "results.json", results)
-    write_report(arguments.out, results, queries, database, trial, rankings, arguments.run)
+    if arguments.report:
+        write_report(arguments.out, results, queries, database, trial, rankings, arguments.run)
     return results
 
 
@@ -95,6 +97,7 @@ def search_and_save(arguments, queries, database, protocol, trial, names):
         trial, CodeIndex(trial.db_codes), Fc7Index(trial.db_fc7), arguments.threads))
     methods = [] if "none" in arguments.baselines else arguments.baselines
     keep(arguments.out / "baselines.json", has_fc7 and methods and score_baselines(trial, methods, limit, arguments.threads))
+    write_json(arguments.out / "cost.json", measure_cost(trial))
 
 
 def keep(path, contents):
@@ -115,17 +118,7 @@ def score_baselines(trial, methods, top_k, threads=None):
     return scores
 
 
-def write_json(path, contents):
-    """Write beside, then rename: a full disk leaves no half file under the final name."""
-    partial = path.with_name(path.name + ".part")
-    try:
-        partial.write_text(json.dumps(contents, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def print_summary(results, report):
+def print_summary(results, written):
     """The figures a person wants at the end of a run."""
     def curve(search):
         precision = search["precision_at_k"]
@@ -140,7 +133,7 @@ def print_summary(results, report):
     for name, search in results["searches"].items():
         pool = f"  (T = {search['radius']}, pool {search['pool_mean']:,.0f} on average)" if name == "hdl" else ""
         print(f"precision {labels[name]:<11}{curve(search)}{pool}")
-    print(f"report               {report}")
+    print(f"{'report' if written.suffix == '.html' else 'results':<21}{written}")
 
 
 def positive(text):
@@ -168,6 +161,7 @@ def parse_arguments(argv):
     add("--pool-min", type=positive, help="widen T for each query until its pool has so many images (default: never)")
     add("--sweep", action=argparse.BooleanOptionalAction, default=True, help="two-stage search over many T (default: on)")
     add("--baselines", nargs="+", choices=[*METHODS, "none"], default=list(METHODS), help="default: all")
+    add("--report", action=argparse.BooleanOptionalAction, default=True, help="report.html and figures/ (default: on)")
     add("--score-only", action="store_true", help="measure the lists saved in --out again, without searching")
     add("--threads", type=positive, help="default: the processors available")
     arguments = parser.parse_args(argv)
@@ -179,7 +173,7 @@ def main(argv=None):
     arguments = parse_arguments(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = evaluate(arguments)
-    print_summary(results, arguments.out / "report.html")
+    print_summary(results, arguments.out / ("report.html" if arguments.report else "results.json"))
     return 0
 
 

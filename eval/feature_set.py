@@ -22,7 +22,7 @@ class Split:
     """One split: row i of every array is image i. Arrays are memory-mapped where they can be."""
 
     folder: Path
-    labels: np.ndarray
+    labels: np.ndarray | None = None
     latent: np.ndarray | None = None
     fc7: np.ndarray | None = None
     predictions: np.ndarray | None = None
@@ -31,7 +31,7 @@ class Split:
     meta: dict = field(default_factory=dict)
 
     def __len__(self):
-        return len(self.labels)
+        return len(self.latent if self.labels is None else self.labels)
 
     @property
     def bits(self):
@@ -75,19 +75,23 @@ def load_labels(path):
     return labels.reshape(-1).astype(np.int64)
 
 
-def load_split(folder, latent_required=True):
-    """Load DIR/train or DIR/test. Raises EvalError for a missing file or counts that do not agree."""
+def load_split(folder, latent_required=True, labels_required=True):
+    """Load DIR/train or DIR/test. Raises EvalError for a missing file or counts that do not agree.
+
+    New images to be asked about have no labels: labels_required=False leaves `labels` None.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise EvalError(f"{folder} is not a directory: features need a train/ (database) and a test/ (queries) directory")
-    split = Split(folder, load_labels(folder / "labels.npy"), load_array(folder / "latent.npy", latent_required))
+    labels = load_labels(folder / "labels.npy") if labels_required else None
+    split = Split(folder, labels, load_array(folder / "latent.npy", latent_required))
     for name in ("fc7", "predictions", "thumbs"):
         setattr(split, name, load_array(folder / f"{name}.npy", required=False))
     for name in ("latent", "fc7", "predictions", "thumbs"):
         array = getattr(split, name)
         if array is not None and len(array) != len(split):
-            raise EvalError(f"{folder / name}.npy has {len(array)} rows but labels.npy has {len(split)}: "
-                            "they come from different runs; extract the features again")
+            raise EvalError(f"{folder / name}.npy has {len(array)} rows but {'latent' if labels is None else 'labels'}.npy "
+                            f"has {len(split)}: they come from different runs; extract the features again")
     if len(split) == 0:
         raise EvalError(f"{folder} holds no images: extract features of at least one")
     split.ids = load_ids(folder / "ids.txt", len(split))
@@ -133,7 +137,7 @@ def check_pair(queries, database):
         if query_array.ndim != 2 or db_array.ndim != 2 or query_array.shape[1] != db_array.shape[1]:
             raise EvalError(f"{name}.npy has shape {query_array.shape} in {queries.folder} but {db_array.shape} in "
                             f"{database.folder}: both must be (images, units) of one net")
-    if queries.labels.shape[1:] != database.labels.shape[1:]:
+    if queries.labels is not None and queries.labels.shape[1:] != database.labels.shape[1:]:
         raise EvalError(f"labels.npy has shape {queries.labels.shape} in {queries.folder} but "
                         f"{database.labels.shape} in {database.folder}: use the same set of labels in both")
     for key in SHARED_META:

@@ -1,13 +1,13 @@
 """Ranked lists as files: searches write them, measures read them, so that scoring needs no search."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from eval_errors import EvalError
+from eval_files import whole_file
 
 
 @dataclass
@@ -32,13 +32,8 @@ def ranking_path(out, name):
 def save_ranking(path, ranking):
     """Write an .npz beside, then rename."""
     arrays = {name: getattr(ranking, name) for name in ("ids", "hamming", "euclidean", "pool")}
-    partial = path.with_name(path.name + ".part")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, meta=json.dumps(ranking.meta), **{k: v for k, v in arrays.items() if v is not None})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        np.savez(file, meta=json.dumps(ranking.meta), **{k: v for k, v in arrays.items() if v is not None})
 
 
 def load_ranking(path, fingerprint):

@@ -8,7 +8,7 @@ from measures import score_ranking
 from protocols import PROTOCOLS, mean_ap, ranking_ap
 from trial import make_trial
 
-WORST = 10
+WORST = 8
 RADIUS_WITHIN = 2
 
 
