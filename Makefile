@@ -2,6 +2,7 @@
 # One target per stage and per experiment; bare `make` prints them.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -20,8 +21,105 @@ build/.apt-packages: third_party/apt.sh $(APT_LISTS)
 	@.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
 
-.PHONY: setup
-setup: build/.apt-packages .venv/.requirements  ## system packages (apt, root or sudo) and Python packages in .venv
+.PHONY: help setup
+help:
+	@echo "make TARGET [VARIABLE=value ...]"
+	@grep -hE '^[a-z][a-z0-9 -]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
+	    awk -F'\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
-# ---------------------------------------------------------------- BVLC Caffe
+setup: build/.apt-packages .venv/.requirements  ## Debian packages (apt, root or sudo) and Python packages in .venv
+
+# ---------------------------------------------------------------- BVLC Caffe (make caffe, make caffe-test)
 include third_party/caffe/caffe.mk
+
+# ---------------------------------------------------------------- one experiment: data set x net x bits
+# The targets below it (demo, train-mnist, train-cifar) call `make experiment` with these set.
+DATASET ?= cifar10
+NET ?= caffenet
+BITS ?= 48
+RUN ?= $(SETTING)
+GPU ?= auto
+SEED ?= 1
+PROTOCOL ?= authors
+SETTING := $(DATASET)_$(NET)_$(BITS)
+RUN_DIR := runs/$(RUN)
+
+# The committed prototxt where there is one, otherwise written by the same template.
+PROTOTXT := $(if $(wildcard prototxt/$(SETTING)/solver.prototxt),prototxt/$(SETTING),build/prototxt/$(SETTING))
+build/prototxt/%/solver.prototxt: python/net_template.py python/nets.py | $(CAFFE_READY)
+	@$(PYTHON) python/net_template.py --dataset $(DATASET) --net $(NET) --bits $(BITS) --out build/prototxt
+
+MEAN := data/ilsvrc_2012_mean.binaryproto
+$(MEAN): | $(CAFFE_READY)
+	@$(PYTHON) data_prep/mean_image.py --npy build/caffe/current/python/caffe/imagenet/ilsvrc_2012_mean.npy --out $@
+
+# LeNet: digits as they are, from the fillers. CaffeNet: 256x256 BGR (and the originals, which the authors' evaluation
+# resizes itself), from ImageNet weights.
+ifeq ($(NET),lenet)
+DATA_DIR := data/$(DATASET)28
+PREP_OPTIONS := --size 28 --grey
+EXTRACT_FROM := lmdb
+WEIGHTS ?= none
+NET_NEEDS :=
+else
+DATA_DIR := data/$(DATASET)
+PREP_OPTIONS := --size 256 --originals
+EXTRACT_FROM := originals_lmdb
+NET_NEEDS := $(MEAN)
+endif
+
+# Where the images come from: DATA= (a directory or file of the user's) or a download.
+FETCHED := data/downloads
+SOURCE_digits := digits
+SOURCE_mnist := mnist --data $(or $(DATA),$(FETCHED)/mnist)
+SOURCE_cifar10 := $(if $(DATA),$(CIFAR_KIND) --data $(DATA),cifar10 --data $(FETCHED)/cifar-10-binary.tar.gz)
+CIFAR_KIND = $(if $(wildcard $(DATA)/data_batch_1.bin)$(findstring binary,$(notdir $(DATA))),cifar10,folders)
+FETCH_mnist := mnist
+FETCH_cifar10 := cifar10
+WEIGHTS_FILE = $(or $(WEIGHTS),$(FETCHED)/bvlc_reference_caffenet.caffemodel)
+
+.PHONY: inputs databases trained features experiment
+inputs: .venv/.requirements
+	@$(if $(DATA),test -e "$(DATA)" || { echo "DATA=$(DATA): no such file or directory" >&2; exit 1; })
+	@$(if $(filter-out none,$(WEIGHTS)),test -f "$(WEIGHTS)" || { echo "WEIGHTS=$(WEIGHTS): no such file" >&2; exit 1; })
+	@$(if $(or $(DATA),$(wildcard $(DATA_DIR)/train_lmdb)),,$(if $(FETCH_$(DATASET)),$(PYTHON) data_prep/fetch.py $(FETCH_$(DATASET)) --to $(FETCHED)))
+	@$(if $(WEIGHTS),,$(PYTHON) data_prep/fetch.py caffenet --to $(FETCHED))
+
+databases: inputs $(CAFFE_READY) $(NET_NEEDS)
+	@if [ -e $(DATA_DIR)/train_lmdb ] && [ -e $(DATA_DIR)/test_lmdb ]; then \
+	    $(if $(DATA),echo "$(DATA_DIR) is kept as it was made (DATA= is not read again; remove the folder to make it anew)",:); \
+	else $(PYTHON) data_prep/make_lmdb.py $(SOURCE_$(DATASET)) --out $(DATA_DIR) $(PREP_OPTIONS); fi
+
+trained: databases $(PROTOTXT)/solver.prototxt
+	@$(PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) --weights $(WEIGHTS_FILE) \
+	    --seed $(SEED) --gpu $(GPU) $(if $(ITERS),--iterations $(ITERS)) $(TRAIN_OPTIONS)
+
+features: trained
+	@for split in train test; do \
+	    $(PYTHON) python/extract.py --run $(RUN_DIR) --lmdb $(DATA_DIR)/$${split}_$(EXTRACT_FROM) \
+	        --out $(RUN_DIR)/features/$$split --protocol $(PROTOCOL) --gpu $(GPU); \
+	done
+
+experiment: features
+	@$(PYTHON) eval/evaluate.py --features $(RUN_DIR)/features --out $(RUN_DIR)/eval $(EVAL_OPTIONS)
+
+.PHONY: demo train-mnist train-cifar
+demo:  ## the main job end to end on 5,000 MNIST digits, LeNet, 48 bits: about a minute after the Caffe build
+	@$(MAKE) experiment DATASET=digits NET=lenet BITS=48 RUN=demo WEIGHTS=none
+	@echo "next: make train-mnist NET=lenet     (60,000 digits, about 3 minutes)"
+	@echo "      make train-cifar              (the paper's experiment; a GPU helps)"
+
+train-mnist:  ## MNIST: NET=lenet, or NET=caffenet as in the paper (BITS=48 or 128, DATA=, WEIGHTS=, ITERS=, RUN=)
+	@$(MAKE) experiment DATASET=mnist $(if $(filter file,$(origin NET)),NET=lenet)
+
+train-cifar:  ## the paper's CIFAR-10 experiment (BITS=48 DATA= WEIGHTS= GPU= ITERS= RUN=), from set-up to report
+	@$(MAKE) experiment DATASET=cifar10 NET=caffenet
+
+# ---------------------------------------------------------------- tests
+.PHONY: test
+test: $(CAFFE_READY)  ## all tests; sets up what they need, Caffe build included
+	@$(PYTHON) -m pytest -q tests $(PYTEST_OPTIONS)
+
+.PHONY: clean
+clean:  ## remove build/ and .venv (data/ and runs/ stay)
+	@rm -rf build .venv

@@ -34,4 +34,12 @@ $(CAFFE_READY): .venv/.requirements
 endif
 
 .PHONY: caffe caffe-test
-caffe: $(CAFFE_READY)  ## BVLC Caffe into build/caffe (CAFFE_SRC=dir or tarball, CAFFE_ROOT=existing build)
+caffe: $(CAFFE_READY)  ## build BVLC Caffe into build/caffe (CAFFE_SRC=dir or tarball, CAFFE_ROOT=existing build)
+
+# The layers and the solver that the nets of this project use, in Caffe's own C++ tests.
+CAFFE_TESTS ?= *InnerProduct*:*Sigmoid*:*Convolution*:*LRN*:*Softmax*:*DataLayer*:*DataTransform*:*SGDSolver*:*Accuracy*:*Dropout*:*Neuron*:*Pooling*
+caffe-test: $(CAFFE_DIR)/.built  ## build and run Caffe's own C++ tests of the layers used here (10 minutes)
+	@$(CAFFE_BUILD) cpptests $(CAFFE_VARIANT)
+	@cd $(CAFFE_DIR) && build/test/test.testbin --gtest_filter='$(CAFFE_TESTS)' --gtest_color=no > ../$(CAFFE_VARIANT)-cpptests-run.log 2>&1 \
+	    || { grep -E '^\[  FAILED' ../$(CAFFE_VARIANT)-cpptests-run.log; echo "caffe-test: failed; log: build/caffe/$(CAFFE_VARIANT)-cpptests-run.log" >&2; exit 1; }
+	@grep -E '^\[==========\].*ran|^\[  PASSED' build/caffe/$(CAFFE_VARIANT)-cpptests-run.log
