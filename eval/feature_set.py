@@ -141,6 +141,12 @@ def check_pair(queries, database):
         raise EvalError(f"labels.npy has shape {queries.labels.shape} in {queries.folder} but "
                         f"{database.labels.shape} in {database.folder}: use the same set of labels in both")
     for key in SHARED_META:
-        if key in queries.meta and key in database.meta and queries.meta[key] != database.meta[key]:
+        values = [identity(side.meta.get(key)) for side in (queries, database)]
+        if all(key in side.meta for side in (queries, database)) and values[0] != values[1]:
             raise EvalError(f"{queries.folder} and {database.folder} come from different runs: meta.json differs in "
-                            f"'{key}' ({queries.meta[key]} against {database.meta[key]}); extract both with one net")
+                            f"'{key}' ({values[0]} against {values[1]}); extract both with one net")
+
+
+def identity(entry):
+    """What identifies an entry of meta.json: the checksum of a file, wherever it lay; else its value."""
+    return entry["sha256"] if isinstance(entry, dict) and "sha256" in entry else entry

@@ -22,7 +22,7 @@ QUERIES_PER_BLOCK = 1024
 ROWS_PER_TASK = 32
 GATHER_SHARE = 0.4          # a block whose pools cover less of the database multiplies only the covered rows
 QUERIES_PER_GROUP = 500     # with like codes, searched together so that their pools overlap
-ERROR_PAIRS = 256           # products of a block that are compared with float64
+ERROR_PAIRS = 64            # products of a block that are compared with float64
 ERROR_SIGMAS = 8            # of the error found there: no difference beyond that is taken for rounding
 
 

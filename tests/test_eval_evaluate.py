@@ -209,3 +209,9 @@ def test_usage_mistakes_exit_with_2(features, tmp_path):
         with pytest.raises(SystemExit) as stopped:
             run(features, tmp_path / "out", *options)
         assert stopped.value.code == 2
+
+
+def test_the_same_file_in_another_place_is_the_same_run(features):
+    for split in ("train", "test"):
+        (features / split / "meta.json").write_text(json.dumps({"weights": {"file": f"{split}/final.caffemodel", "sha256": "a"}}))
+    assert len(load_features(features)[0]) == 10
