@@ -11,7 +11,6 @@ from blocks import map_blocks
 from coarse_search import QUERIES_PER_TASK, stable_nearest
 from distance_counts import relevant_rows
 from eval_errors import EvalError
-from measures import average_precision, relevance
 
 QUERIES_PER_CLASS = 100
 SEED = 0
@@ -79,12 +78,23 @@ def ranking_ap(index, query_codes, query_labels, db_labels, top_k, divisor="hits
     members = relevant_rows(query_labels, db_labels)
 
     def work(task):
+        relevant = np.zeros(index.count, bool)
+
         def score(rows, scanned):
-            ids, _ = stable_nearest(scanned, top_k)
-            wanted = np.arange(task.start + rows.start, task.start + rows.stop)
-            total = np.array([len(members(row)) for row in wanted]) if divisor == "all" else None
-            ap[wanted] = average_precision(relevance(query_labels[wanted], db_labels, ids), total)
+            for row, ids in zip(range(task.start + rows.start, task.start + rows.stop), stable_nearest(scanned, top_k)[0]):
+                wanted = members(row)
+                relevant[wanted] = True
+                ap[row] = ap_of_places(np.flatnonzero(relevant[ids]), len(wanted) if divisor == "all" else None)
+                relevant[wanted] = False
+
         index.scan_in_parts(query_codes[task], score)
 
     map_blocks(work, len(query_codes), QUERIES_PER_TASK, threads, "ranking")
     return ap
+
+
+def ap_of_places(places, total=None):
+    """AP of one query from the places of its hits (0-based, ascending); divided by `total` instead of the hits."""
+    if len(places) == 0:
+        return 0.0
+    return float(np.sum(np.arange(1, len(places) + 1) / (places + 1)) / (total or len(places)))

@@ -1,5 +1,7 @@
 """From ranked lists and codes to the contents of results.json. Nothing is searched by fc7 here."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from coarse_search import CodeIndex
@@ -99,6 +101,7 @@ def worst_queries(ap):
 def score_protocols(queries, database, threads=None):
     """mAP by codes under every named protocol: [{protocol, description, map, map_left_out, top_k, ...}]."""
     table = []
+    queries, database = replace(queries, fc7=None), replace(database, fc7=None)  # not needed, and large to copy
     for protocol in PROTOCOLS.values():
         trial = make_trial(queries, database, protocol)
         index = CodeIndex(trial.db_codes)
