@@ -38,13 +38,13 @@ def _read_batch(tree: FileTree, name: str) -> bytes:
     return tree.read(found[0])
 
 
-def parse_batch(data: bytes, where: str, records: int = RECORDS) -> tuple[np.ndarray, np.ndarray]:
+def parse_batch(data: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Records of 1 label byte and 1024 R, G and B bytes each -> labels (N,) int64, pixels (N, 32, 32, 3) uint8 BGR."""
-    if len(data) != records * RECORD_BYTES:
-        raise PrepError(f"{where}: {len(data)} bytes, expected {records * RECORD_BYTES}; fetch the archive again")
-    table = np.frombuffer(data, np.uint8).reshape(records, RECORD_BYTES)
+    if len(data) != RECORDS * RECORD_BYTES:
+        raise PrepError(f"{where}: {len(data)} bytes, expected {RECORDS * RECORD_BYTES}; fetch the archive again")
+    table = np.frombuffer(data, np.uint8).reshape(RECORDS, RECORD_BYTES)
     labels = table[:, 0].astype(np.int64)
     if labels.max() >= len(CIFAR10_CLASSES):
         raise PrepError(f"{where}: label {labels.max()} in record {labels.argmax()}; CIFAR-10 has 0..9")
-    bgr = table[:, 1:].reshape(records, 3, SIDE, SIDE)[:, ::-1]
+    bgr = table[:, 1:].reshape(RECORDS, 3, SIDE, SIDE)[:, ::-1]
     return labels, np.ascontiguousarray(bgr.transpose(0, 2, 3, 1))

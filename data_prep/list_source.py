@@ -51,7 +51,9 @@ def _parse(files: ListFiles) -> tuple[list[str], np.ndarray]:
 
 
 def _lines(path: Path) -> list[str]:
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8-sig", "surrogateescape").split("\n")
+    if not lines[-1]:
+        lines.pop()
     if not lines:
         raise PrepError(f"{path}: the list is empty")
     blank = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)
@@ -62,11 +64,11 @@ def _lines(path: Path) -> list[str]:
 
 def _split_line(line: str, path: Path, number: int) -> tuple[str, int]:
     """The label is what follows the last blank, as in convert_imageset: names may contain blanks."""
-    name, _, label = line.replace("\t", " ").rpartition(" ")
-    if not name:
+    parts = line.rsplit(maxsplit=1)
+    if len(parts) < 2:
         raise PrepError(f"{path}, line {number}: {line!r} is not `path label`; "
                         "give --train-labels or --test-labels if the labels are in a file of their own")
-    return name.strip(), _label(label, path, number)
+    return parts[0], _label(parts[1], path, number)
 
 
 def _label(text: str, path: Path, number: int) -> int:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,12 @@ import lmdb
 import numpy as np
 from tqdm import tqdm
 
+from datums import messages, serialize_datum
 from image_set import ImageSet, class_counts
 from prep_errors import PrepError
 from prep_pixels import encode_png, planar, resize, to_pixels
 
-# Images a worker prepares at a time, written as one transaction. More are slower: 32 images of
-# 256x256 (6 MB) stay in the processor's cache and in memory that malloc hands out again.
-CHUNK = 32
+CHUNK = 8  # images a worker prepares at a time, written as one transaction; more only need more memory
 FIRST_MAP_SIZE = 1 << 30
 NAMED_FAILURES = 5
 
@@ -59,6 +59,7 @@ def write_database(images: ImageSet, destination: Path, image_format: ImageForma
     meta: further entries of meta.json (dataset, split).
     Unreadable images are all listed in <destination>_unreadable.txt and are an error unless `skip_unreadable`.
     """
+    messages()  # without Caffe, say so before the work
     _check_space(images, destination, image_format)
     partial = destination.with_name(destination.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -140,16 +141,9 @@ def _prepare(images: ImageSet, row: int, image_format: ImageFormat) -> Entry:
     original = to_pixels(images.read(row), image_format.grey)
     pixels = resize(original, image_format.size)
     label, planes = int(images.labels[row]), planar(pixels)
-    data = encode_png(pixels) if image_format.encoded else planes.tobytes()
-    return Entry(row, _datum(planes.shape, label, data, image_format.encoded), content_digest(label, planes),
-                 planes.shape, pixels is not original)
-
-
-def _datum(shape: tuple[int, int, int], label: int, data: bytes, encoded: bool) -> bytes:
-    from caffe.proto import caffe_pb2  # loads all of Caffe: only where a database is really written
-    channels, height, width = shape
-    return caffe_pb2.Datum(channels=channels, height=height, width=width, label=label, data=data,
-                           encoded=encoded).SerializeToString()
+    datum = serialize_datum(label, planes.shape, encode_png(pixels) if image_format.encoded else planes,
+                            image_format.encoded)
+    return Entry(row, datum, content_digest(label, planes), planes.shape, pixels is not original)
 
 
 def content_digest(label: int, planes: np.ndarray) -> bytes:
@@ -193,16 +187,18 @@ class LmdbAppender:
 
 
 def _report_failures(images: ImageSet, failures: list[Failure], destination: Path, skip: bool) -> None:
-    if not failures:
-        return
     listing = destination.with_name(destination.name + "_unreadable.txt")
-    listing.write_text("".join(f"{images.ids[failure.row]}\t{failure.reason}\n" for failure in failures))
+    if not failures:
+        listing.unlink(missing_ok=True)  # of an earlier run
+        return
+    listing.write_text("".join(f"{images.ids[failure.row]}\t{failure.reason}\n" for failure in failures),
+                       "utf-8", "surrogateescape")
     named = "; ".join(f"{images.ids[failure.row]}: {failure.reason}" for failure in failures[:NAMED_FAILURES])
     message = f"{len(failures)} of {len(images)} images unreadable, listed in {listing} ({named}" \
               f"{'; ...' if len(failures) > NAMED_FAILURES else ''})"
     if not skip or len(failures) == len(images):
         raise PrepError(f"{message}; mend them, or leave them out with --skip-unreadable")
-    tqdm.write(f"left out: {message}")
+    tqdm.write(f"left out: {message}", file=sys.stderr)
 
 
 def _describe(images: ImageSet, kept: list[Entry], image_format: ImageFormat) -> dict:
@@ -220,7 +216,7 @@ def _describe(images: ImageSet, kept: list[Entry], image_format: ImageFormat) ->
 
 def _write_companions(images: ImageSet, kept: list[Entry], directory: Path, meta: dict) -> None:
     rows = [entry.row for entry in kept]
-    (directory / "ids.txt").write_text("".join(f"{images.ids[row]}\n" for row in rows))
+    (directory / "ids.txt").write_text("".join(f"{images.ids[row]}\n" for row in rows), "utf-8", "surrogateescape")
     np.save(directory / "labels.npy", images.labels[rows])
     (directory / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
 

@@ -3,6 +3,7 @@
 The training database is shuffled by a fixed seed, the test database keeps its order.
 """
 import argparse
+import ctypes
 import fcntl
 import os
 import sys
@@ -20,16 +21,30 @@ from lmdb_writer import ImageFormat, write_database
 from mnist_source import load_digits, load_mnist
 from prep_errors import PrepError, run_program
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     cv2.setNumThreads(0)  # the threads of --jobs are the parallel part
+    _keep_freed_memory()
     sets = args.load(args)
     with _locked(args.out):
         _check_absent(args)
         for split, images in sets.items():
             _write_split(args, split, images)
     return 0
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc hand freed blocks out again instead of returning each image's memory to the system.
+
+    Otherwise every 200 KB costs 50 page faults, several times an image: a quarter of the whole time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries lack it, and are only slower
+    if mallopt:
+        mallopt(M_MMAP_THRESHOLD, 1 << 29)
+        mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 
 def _write_split(args, split: str, images: ImageSet) -> None:
@@ -94,7 +109,7 @@ def _list_files(args) -> dict[str, ListFiles]:
 
 def _load_folders(args) -> dict[str, ImageSet]:
     if args.split:
-        args.splits = [args.split]
+        args.splits = [args.split]  # what the other options speak of
     return load_folders(args.data, args.splits, split=args.split, test_fraction=args.test_fraction, seed=args.seed)
 
 
