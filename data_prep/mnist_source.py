@@ -40,10 +40,10 @@ def digits(pixels: np.ndarray, labels: np.ndarray, description: str, ids: list[s
 
 def _read_official(directory: Path, name: str) -> tuple[Path, bytes]:
     path, data = _read_plain(directory, name)
-    md5 = hashlib.md5(data).hexdigest()
-    if md5 != PUBLIC_FILES[name].content_md5:
-        raise PrepError(f"{path}: not the official file (MD5 of the uncompressed content {md5}, "
-                        f"expected {PUBLIC_FILES[name].content_md5}); fetch it again")
+    found, expected = hashlib.md5(data).hexdigest(), PUBLIC_FILES[name].checksum.removeprefix("md5:")
+    if found != expected:
+        raise PrepError(f"{path}: not the official file (MD5 of the uncompressed content {found}, expected {expected}); "
+                        "fetch it again")
     return path, data
 
 

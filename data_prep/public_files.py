@@ -1,19 +1,26 @@
-"""The public files this project uses: where they lie, how large they are, and their checksums."""
+"""The public files this project uses: where they lie and their checksums."""
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class PublicFile:
-    """checksum: "algorithm:hex" of the file as served, None where its publisher gave none.
-    content_md5: of the uncompressed content, for .gz files that are served without a checksum."""
+    """checksum: "algorithm:hex", None where the publisher gave none.
+    unpacked: the checksum is of what the .gz file holds, as packing it again changes its bytes."""
     name: str
     url: str
     checksum: str | None = None
-    content_md5: str | None = None
+    unpacked: bool = False
+
+    def expected(self) -> str:
+        """The checksum in words."""
+        if self.checksum is None:
+            return "no checksum was published"
+        algorithm, value = self.checksum.split(":")
+        return f"{algorithm.upper()}{' of the unpacked file' if self.unpacked else ''} {value}"
 
 
-def _mnist(stem: str, content_md5: str) -> PublicFile:
-    return PublicFile(f"{stem}.gz", f"https://ossci-datasets.s3.amazonaws.com/mnist/{stem}.gz", content_md5=content_md5)
+def _mnist(stem: str, md5: str) -> PublicFile:
+    return PublicFile(f"{stem}.gz", f"https://ossci-datasets.s3.amazonaws.com/mnist/{stem}.gz", f"md5:{md5}", unpacked=True)
 
 
 PUBLIC_FILES = {
@@ -29,3 +36,4 @@ PUBLIC_FILES = {
     "released-48": PublicFile("KevinNet_CIFAR10_48.caffemodel",
                               "https://www.dropbox.com/s/1om7xa8mz93wkzh/KevinNet_CIFAR10_48.caffemodel?dl=1"),
 }
+MNIST_FILES = tuple(name for name in PUBLIC_FILES if name.endswith("ubyte"))
