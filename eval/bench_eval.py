@@ -185,7 +185,7 @@ def parse_arguments(argv):
     add("--bits", type=int, nargs="+", default=[48, 128], help="default: 48 128")
     add("--features", type=Path, help="time a run's own codes and fc7 as well")
     add("--rounds", type=int, default=3, help="best of so many (default: %(default)s)")
-    add("--only", nargs="+", choices=("codes", "fine", "cost"), default=["codes", "fine", "cost"], help="default: all")
+    add("--only", nargs="*", choices=("codes", "fine", "cost"), default=["codes", "fine", "cost"], help="default: all")
     add("--large", type=int, default=0, metavar="IMAGES", help="single queries against so many; needs 4 bytes a unit on disk")
     add("--scratch", type=Path, help="where --large writes (default: the system's)")
     add("--out", type=Path, help="JSON file for the figures")

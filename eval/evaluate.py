@@ -93,7 +93,7 @@ def search_and_save(arguments, queries, database, protocol, trial, names):
     for name, ranking in run_searches(trial, names, options, pretrained, arguments.threads).items():
         save_ranking(ranking_path(arguments.out, name), ranking)
     has_fc7 = trial.query_fc7 is not None
-    keep(arguments.out / "sweep.json", has_fc7 and arguments.sweep and sweep_radius(
+    keep(arguments.out / "sweep.json", "hdl" in names and arguments.sweep and sweep_radius(
         trial, CodeIndex(trial.db_codes), Fc7Index(trial.db_fc7), arguments.threads))
     methods = [] if "none" in arguments.baselines else arguments.baselines
     keep(arguments.out / "baselines.json", has_fc7 and methods and score_baselines(trial, methods, limit, arguments.threads))

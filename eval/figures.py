@@ -57,10 +57,8 @@ def precision_figure(figures, results, published=None):
                 axes.plot(published["k"], curve, color=GREY, linewidth=1)
                 axes.annotate(method, (1, end), xycoords=axes.get_yaxis_transform(), xytext=(4, 0),
                               textcoords="offset points", fontsize=8, color="#666666", va="center")
-        axes.set(xlabel="first k results", ylabel="precision", xlim=(0, len(k)), ylim=(None, 1.005))
-        axes.legend(loc="upper right" if published else "lower left", fontsize=9)
-        if published:
-            axes.set_ylim(0.1, 1.12)
+        axes.set(xlabel="first k results", ylabel="precision", xlim=(0, len(k)), ylim=(0.1 if published else None, 1.005))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
 
     columns = {"k": k.tolist()} | {name: s["precision_at_k"][:len(k)] for name, s in searches.items()}
     return figures.make("precision", draw, columns)

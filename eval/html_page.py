@@ -24,6 +24,7 @@ tr.ours td { font-weight: 600; } code { font-size: .88em; overflow-wrap: anywher
 .pair > div { min-width: 0; } .pair h3 { font-size: 1rem; font-weight: 600; margin: .6rem 0; }
 svg { width: 100%; max-width: 34rem; height: auto; display: block; }
 .strip { display: flex; gap: 1rem; padding: .8rem 0; border-bottom: 1px solid var(--line); }
+.strip:last-child { border-bottom: 0; }
 .query { flex: 0 0 5.2rem; } .lists { flex: 1; min-width: 0; } .list > span { font-size: .8rem; color: var(--soft); }
 .pics { display: grid; grid-template-columns: repeat(10, minmax(0, 1fr)); gap: .4rem; margin-bottom: .4rem; }
 .pic { margin: 0; min-width: 0; } .pic img { width: 100%; display: block; border: 3px solid var(--line); border-radius: 3px; }

@@ -67,7 +67,8 @@ def describe(database, image, rank, hamming, euclidean):
 
 def write_page(path, answers, queries, database):
     """answers.html: each image with its results; pictures where both sides have thumbs.npy."""
-    parts = ["<h1>Nearest images</h1>"]
+    parts = ["<h1>Nearest images</h1>", paragraph("Below each result its class, Hamming distance and, within the pool, "
+                                                  "fc7 distance.", "soft")]
     for row, entry in enumerate(answers):
         votes = ", ".join(f"{name} {count}" for name, count in entry["votes"])
         text = paragraph(f"Votes of the first {len(entry['results'])}: {votes}. Images within the pool (Hamming distance "

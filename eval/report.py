@@ -93,13 +93,13 @@ def searches_section(drawn, results, published):
              f"{search['seconds']:.1f} s"] for name, search in searches.items()]
     head = ["search", "mAP@K", *(f"P@{k}" for k in shown), "time, all queries"]
     curves = published["precision_at_k_48_bits"] if published and results["bits"] == 48 else None
-    note = " Grey: curves published by others for 48 bits." if curves else ""
+    note = paragraph("Grey: published for 48 bits by the authors and quoted.", "soft") if curves else ""
     within = results["precision_within_radius"]
     more = f"Precision within Hamming radius {within['radius']}: {within['precision']:.4f} (an empty ball counts 0)."
     if "map_tie_aware" in results:
         more += f" mAP@{results['top_k']} expected over all orders of equal distances: {results['map_tie_aware']:.4f}."
     return section("Searches", table(head, rows, range(1, len(head))), paragraph(more, "soft"), side_by_side(
-        ("Precision of the first k" + note, fig.precision_figure(drawn, results, curves)),
+        ("Precision of the first k", fig.precision_figure(drawn, results, curves) + note),
         ("Recall and precision by Hamming radius", fig.recall_precision_figure(drawn, results))))
 
 

@@ -42,7 +42,7 @@ def radii(index, query_codes, radius, pool_min, threads=None):
     """Each query's radius (Q,): `radius`, or more where that leaves fewer than `pool_min` images in the pool."""
     if pool_min is None:
         return np.full(len(query_codes), radius)
-    _, distances = index.search(query_codes, pool_min, threads)
+    _, distances = index.search(query_codes, min(pool_min, index.count), threads)
     return np.maximum(radius, distances[:, -1].astype(int) + 1)
 
 
