@@ -51,7 +51,10 @@ build/prototxt/%/solver.prototxt: python/net_template.py python/nets.py | $(CAFF
 
 MEAN := data/ilsvrc_2012_mean.binaryproto
 $(MEAN): | $(CAFFE_READY)
-	@$(PYTHON) data_prep/mean_image.py --npy build/caffe/current/python/caffe/imagenet/ilsvrc_2012_mean.npy --out $@
+	@$(PYTHON) data_prep/mean_image.py --out $@
+
+.PHONY: mean
+mean: $(MEAN)  ## the ImageNet mean image that the prototxt name, data/ilsvrc_2012_mean.binaryproto
 
 # LeNet: digits as they are, from the fillers. CaffeNet: 256x256 BGR (and the originals, which the authors' evaluation
 # resizes itself), from ImageNet weights.
@@ -71,7 +74,7 @@ endif
 # Where the images come from: DATA= (a directory or file of the user's) or a download.
 FETCHED := data/downloads
 SOURCE_digits := digits
-SOURCE_mnist := mnist --data $(or $(DATA),$(FETCHED)/mnist)
+SOURCE_mnist := mnist --data $(or $(DATA),$(FETCHED))
 SOURCE_cifar10 := $(if $(DATA),$(CIFAR_KIND) --data $(DATA),cifar10 --data $(FETCHED)/cifar-10-binary.tar.gz)
 CIFAR_KIND = $(if $(wildcard $(DATA)/data_batch_1.bin)$(findstring binary,$(notdir $(DATA))),cifar10,folders)
 FETCH_mnist := mnist
@@ -115,10 +118,36 @@ train-mnist:  ## MNIST: NET=lenet, or NET=caffenet as in the paper (BITS=48 or 1
 train-cifar:  ## the paper's CIFAR-10 experiment (BITS=48 DATA= WEIGHTS= GPU= ITERS= RUN=), from set-up to report
 	@$(MAKE) experiment DATASET=cifar10 NET=caffenet
 
+# All six code lengths of the paper, one run each, then their table beside the paper's.
+RELEASED_BITS := 12 16 32 48 64 128
+.PHONY: cifar-table query
+cifar-table:  ## train-cifar for 12, 16, 32, 48, 64 and 128 bits, then the table beside the paper's
+	@for bits in $(RELEASED_BITS); do $(MAKE) experiment DATASET=cifar10 NET=caffenet BITS=$$bits RUN=cifar10_caffenet_$$bits; done
+	@$(PYTHON) eval/cifar_table.py $(foreach bits,$(RELEASED_BITS),runs/cifar10_caffenet_$(bits)/eval/results.json)
+
+query: $(CAFFE_READY)  ## ask a run about new images: RUN=name IMAGE=file, directory or list
+	@[ -n "$(IMAGE)" ] || { echo 'query: IMAGE= is missing: make query RUN=demo IMAGE=photo.jpg' >&2; exit 2; }
+	@[ -d "$(RUN_DIR)/features/train" ] || { echo "query: $(RUN_DIR) has no features; RUN= names a finished run: $$(ls runs 2>/dev/null | tr '\n' ' ')" >&2; exit 1; }
+	@$(PYTHON) python/extract.py --run $(RUN_DIR) --images $(IMAGE) --out $(RUN_DIR)/query/features --protocol $(PROTOCOL) --gpu $(GPU)
+	@$(PYTHON) eval/query.py --queries $(RUN_DIR)/query/features --features $(RUN_DIR)/features --out $(RUN_DIR)/query
+
 # ---------------------------------------------------------------- tests
 .PHONY: test
 test: $(CAFFE_READY)  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q tests $(PYTEST_OPTIONS)
+
+# ---------------------------------------------------------------- benchmarks: ratios within one run
+.venv/.bench: requirements-bench.txt .venv/.requirements
+	@.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements-bench.txt
+	@touch $@
+
+.PHONY: bench bench-eval
+bench: $(CAFFE_READY) $(MEAN)  ## databases against convert_imageset, the driver against caffe train and caffe time (DATA=)
+	@$(PYTHON) data_prep/bench_prep.py $(if $(DATA),--data $(DATA))
+	@$(PYTHON) python/bench_driver.py
+
+bench-eval: .venv/.bench  ## search and mAP against faiss and the usual loops; LARGE=1000000 adds a database of that size
+	@$(PYTHON) eval/bench_eval.py $(if $(LARGE),--large $(LARGE))
 
 .PHONY: clean
 clean:  ## remove build/ and .venv (data/ and runs/ stay)
