@@ -28,4 +28,4 @@ def map_blocks(work, count, block, threads=None, title=None):
     with ThreadPoolExecutor(threads or default_threads()) as executor:
         results = executor.map(work, slices)
         return list(tqdm(results, total=len(slices), desc=title, unit="block", delay=2,
-                         leave=False, disable=title is None))
+                         leave=False, disable=None if title else True))  # None: only on a terminal

@@ -142,7 +142,7 @@ def _search(query_fc7, index, top_k, threads, title, blocks, pools):
     result = FineResult(np.zeros((count, top_k), np.int32), np.full((count, top_k), np.nan, np.float32),
                         np.full(count, len(index)))
     query_norms = squared_norms(query_fc7, "query fc7")
-    for rows in tqdm(blocks, desc=title, unit="block", delay=2, leave=False):
+    for rows in tqdm(blocks, desc=title, unit="block", delay=2, leave=False, disable=None):
         queries = np.asarray(query_fc7[rows], np.float32)
         found = _rank_block(queries, query_norms[rows], index, pools(rows), top_k, threads)
         for kept, ranked in zip((result.ids, result.euclidean, result.pool), found):
