@@ -15,7 +15,7 @@ def test_all_parts_run(tmp_path, capsys):
                             "--scratch", str(tmp_path), "--out", str(tmp_path / "bench.json")]) == 0
     figures = json.loads((tmp_path / "bench.json").read_text())
     assert {"codes_48", "codes_128", "fine", "cost", "large"} <= set(figures)
-    assert figures["fine"]["seconds"]["es"] > 0 and figures["large"]["latency"]["fine"]["queries"] == 200
+    assert figures["fine"]["es"]["seconds"] > 0 and figures["fine"]["bare_product"]["ratio"] == 1 and figures["large"]["latency"]["fine"]["queries"] == 200
     assert "uniform codes of 128 bits" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]
 
