@@ -79,14 +79,16 @@ SOURCE_cifar10 := $(if $(DATA),$(CIFAR_KIND) --data $(DATA),cifar10 --data $(FET
 CIFAR_KIND = $(if $(wildcard $(DATA)/data_batch_1.bin)$(findstring binary,$(notdir $(DATA))),cifar10,folders)
 FETCH_mnist := mnist
 FETCH_cifar10 := cifar10
+# What has to be downloaded: asked for before anything long starts.
+MISSING = $(if $(or $(DATA),$(wildcard $(DATA_DIR)/train_lmdb)),,$(FETCH_$(DATASET))) $(if $(WEIGHTS),,caffenet)
 WEIGHTS_FILE = $(or $(WEIGHTS),$(FETCHED)/bvlc_reference_caffenet.caffemodel)
 
 .PHONY: inputs databases trained features experiment
 inputs: .venv/.requirements
 	@$(if $(DATA),test -e "$(DATA)" || { echo "DATA=$(DATA): no such file or directory" >&2; exit 1; })
 	@$(if $(filter-out none,$(WEIGHTS)),test -f "$(WEIGHTS)" || { echo "WEIGHTS=$(WEIGHTS): no such file" >&2; exit 1; })
-	@$(if $(or $(DATA),$(wildcard $(DATA_DIR)/train_lmdb)),,$(if $(FETCH_$(DATASET)),$(PYTHON) data_prep/fetch.py $(FETCH_$(DATASET)) --to $(FETCHED)))
-	@$(if $(WEIGHTS),,$(PYTHON) data_prep/fetch.py caffenet --to $(FETCHED))
+	@failed=; for file in $(MISSING); do $(PYTHON) data_prep/fetch.py $$file --to $(FETCHED) || failed=1; done; \
+	[ -z "$$failed" ] || { echo "Copies you have already can be named: make $(or $(ASKED),$@) DATA=<images> WEIGHTS=<caffemodel>" >&2; exit 1; }
 
 databases: inputs $(CAFFE_READY) $(NET_NEEDS)
 	@if [ -e $(DATA_DIR)/train_lmdb ] && [ -e $(DATA_DIR)/test_lmdb ]; then \
@@ -103,8 +105,12 @@ features: trained
 	        --out $(RUN_DIR)/features/$$split --protocol $(PROTOCOL) --gpu $(GPU); \
 	done
 
+# Evaluated again when the features are newer or options are given.
 experiment: features
-	@$(PYTHON) eval/evaluate.py --features $(RUN_DIR)/features --out $(RUN_DIR)/eval $(EVAL_OPTIONS)
+	@results=$(RUN_DIR)/eval/results.json; report=$(RUN_DIR)/eval/report.html; \
+	if [ -z "$(EVAL_OPTIONS)" ] && [ -e $$report ] && [ $$results -nt $(RUN_DIR)/features/train/meta.json ] \
+	    && [ $$results -nt $(RUN_DIR)/features/test/meta.json ]; then echo "$$report: kept, made from these features"; \
+	else $(PYTHON) eval/evaluate.py --features $(RUN_DIR)/features --out $(RUN_DIR)/eval $(EVAL_OPTIONS); fi
 
 .PHONY: demo train-mnist train-cifar
 demo:  ## the main job end to end on 5,000 MNIST digits, LeNet, 48 bits: about a minute after the Caffe build
@@ -113,10 +119,10 @@ demo:  ## the main job end to end on 5,000 MNIST digits, LeNet, 48 bits: about a
 	@echo "      make train-cifar              (the paper's experiment; a GPU helps)"
 
 train-mnist:  ## MNIST: NET=lenet, or NET=caffenet as in the paper (BITS=48 or 128, DATA=, WEIGHTS=, ITERS=, RUN=)
-	@$(MAKE) experiment DATASET=mnist $(if $(filter file,$(origin NET)),NET=lenet)
+	@$(MAKE) experiment ASKED=$@ DATASET=mnist $(if $(filter file,$(origin NET)),NET=lenet)
 
 train-cifar:  ## the paper's CIFAR-10 experiment (BITS=48 DATA= WEIGHTS= GPU= ITERS= RUN=), from set-up to report
-	@$(MAKE) experiment DATASET=cifar10 NET=caffenet
+	@$(MAKE) experiment ASKED=$@ DATASET=cifar10 NET=caffenet
 
 # All six code lengths of the paper, one run each, then their table beside the paper's.
 RELEASED_BITS := 12 16 32 48 64 128

@@ -48,7 +48,6 @@ unpack_source() {
         # tracked files only: an in-tree build of the user's must not leak into ours
         tar -C "$from" --exclude=./build --exclude=./.git --exclude=./.build_release --exclude=_caffe.so -cf - . | tar -xf - -C "$to"
     elif [ -f "$from" ]; then
-        "$here/fetch.sh" "$top/downloads" debian.tar
         tar -xf "$from" -C "$to" --strip-components="$(tarball_depth "$from")"
     else
         die "CAFFE_SRC=$from is neither a directory nor a tarball"
@@ -58,7 +57,8 @@ unpack_source() {
 
 # 0 when the archive holds the tree itself, 1 when it holds one folder with the tree in it
 tarball_depth() {
-    if tar -tf "$1" | grep -qE '^(\./)?src/caffe/proto/caffe\.proto$'; then echo 0; else echo 1; fi
+    # (grep reads to the end: with -q tar would die of a closed pipe)
+    if tar -tf "$1" | grep -E '^(\./)?src/caffe/proto/caffe\.proto$' >/dev/null; then echo 0; else echo 1; fi
 }
 
 # A patch that is in the source already (a user's own copy may carry Debian's) is left out.

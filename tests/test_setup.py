@@ -1,0 +1,114 @@
+"""The Makefile and the scripts that install, fetch and select Caffe: what they print and what they refuse."""
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CAFFE = ROOT / "third_party" / "caffe"
+
+
+def run(*command, cwd=ROOT, **environment):
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment})
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_bare_make_lists_every_target_that_has_a_description():
+    status, printed = run("make")
+    assert status == 0
+    for target in ("setup", "caffe", "demo", "test", "train-mnist", "train-cifar"):
+        assert re.search(rf"^  {target} +\S", printed, re.MULTILINE), target
+
+
+def test_targets_named_in_the_readme_exist():
+    named = set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)", (ROOT / "README.md").read_text()))
+    known = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text() + (CAFFE / "caffe.mk").read_text(), re.MULTILINE))
+    assert named >= {"demo", "test"}
+    assert named <= known
+
+
+def test_setup_is_done_and_does_nothing_again():
+    status, printed = run("make", "setup")
+    assert status == 0 and "installing" not in printed
+
+
+def test_missing_packages_without_root_print_the_command(tmp_path):
+    (tmp_path / "list.txt").write_text("no-such-package-here  # a comment\n")
+    shutil.copy(ROOT / "third_party" / "apt.sh", tmp_path)
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents:
+        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
+    status, printed = run(*as_nobody, "env", "PATH=/usr/bin:/bin", "sh", "apt.sh", "list.txt", cwd=tmp_path)
+    if shutil.which("sudo", path="/usr/bin:/bin"):
+        pytest.skip("sudo is installed here: the script would ask it")
+    assert status == 1
+    assert "apt-get install -y --no-install-recommends no-such-package-here" in printed
+
+
+def caffe_scripts(tmp_path):
+    shutil.copytree(CAFFE, tmp_path / "caffe")
+    return tmp_path / "caffe"
+
+
+def test_a_download_with_another_checksum_leaves_no_file(tmp_path):
+    scripts = caffe_scripts(tmp_path)
+    listing = (scripts / "source.txt").read_text()
+    sum_of_patches = re.search(r"^([0-9a-f]{64}) .*debian\.tar", listing, re.MULTILINE).group(1)
+    (scripts / "source.txt").write_text(listing.replace(sum_of_patches, "0" * 64))
+    status, printed = run(str(scripts / "fetch.sh"), str(tmp_path / "to"), "debian.tar")
+    assert status == 1
+    assert "debian.tar.xz" in printed and "CAFFE_SRC" in printed
+    assert not list((tmp_path / "to").glob("*.xz"))
+
+
+def test_a_damaged_copy_is_fetched_again(tmp_path):
+    name = re.search(r"\S+debian\.tar\.xz", (CAFFE / "source.txt").read_text()).group()
+    to = tmp_path / "to"
+    to.mkdir()
+    (to / name).write_bytes(b"cut off")
+    status, printed = run(str(CAFFE / "fetch.sh"), str(to), "debian.tar")
+    assert status == 0 and "downloading" in printed
+    assert (to / name).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("source, complaint", [("/nowhere", "neither a directory nor a tarball"),
+                                               (str(ROOT / "tests"), "not a Caffe source tree")])
+def test_caffe_src_that_is_no_caffe_is_refused(tmp_path, source, complaint):
+    status, printed = run("bash", str(CAFFE / "build.sh"), "source", "cpu", cwd=tmp_path, CAFFE_SRC=source)
+    assert status == 1 and complaint in printed
+    assert not (tmp_path / "build/caffe/cpu").exists()
+
+
+def test_caffe_src_takes_a_tarball_and_a_patched_directory(tmp_path):
+    downloads = ROOT / "build/caffe/downloads"
+    tarball = next(iter(downloads.glob("*.orig.tar.gz")), None)
+    if tarball is None:
+        pytest.skip("Caffe was not built from the source package here")
+    shutil.copytree(downloads, tmp_path / "build/caffe/downloads")
+    build = ("bash", str(CAFFE / "build.sh"), "source", "cpu")
+    assert run(*build, cwd=tmp_path, CAFFE_SRC=str(tarball)) == (0, "")
+    io = (tmp_path / "build/caffe/cpu/src/caffe/util/io.cpp").read_text()
+    assert "SetTotalBytesLimit(kProtoReadBytesLimit);" in io and "imgcodecs/legacy" in io
+    first = tmp_path / "patched"
+    shutil.move(tmp_path / "build/caffe/cpu", first)
+    assert run(*build, cwd=tmp_path, CAFFE_SRC=str(first)) == (0, "")  # patches that are there are left out
+    assert (tmp_path / "build/caffe/cpu/src/caffe/util/io.cpp").read_text() == io
+
+
+def test_caffe_root_must_be_a_built_caffe(tmp_path):
+    status, printed = run("bash", str(CAFFE / "use.sh"), str(tmp_path), str(tmp_path / "stamp"), cwd=tmp_path)
+    assert status == 1 and "_caffe.so is missing" in printed
+    assert not (tmp_path / "stamp").exists()
+
+
+def test_caffe_tools_and_pycaffe_are_there():
+    for tool in ("caffe", "convert_imageset", "compute_image_mean", "extract_features", "upgrade_net_proto_text",
+                 "upgrade_net_proto_binary"):
+        assert os.access(ROOT / "build/caffe/current/build/tools" / tool, os.X_OK), tool
+    import caffe
+    assert {"InnerProduct", "Sigmoid", "Data", "LRN"} <= set(caffe.layer_type_list())
