@@ -92,12 +92,23 @@ def search_and_save(arguments, queries, database, protocol, trial, names):
         pretrained = load_pretrained(arguments.pretrained_features, queries, database, protocol)
     for name, ranking in run_searches(trial, names, options, pretrained, arguments.threads).items():
         save_ranking(ranking_path(arguments.out, name), ranking)
-    has_fc7 = trial.query_fc7 is not None
     keep(arguments.out / "sweep.json", "hdl" in names and arguments.sweep and sweep_radius(
         trial, CodeIndex(trial.db_codes), Fc7Index(trial.db_fc7), arguments.threads))
-    methods = [] if "none" in arguments.baselines else arguments.baselines
-    keep(arguments.out / "baselines.json", has_fc7 and methods and score_baselines(trial, methods, limit, arguments.threads))
+    methods = chosen_baselines(arguments.baselines, trial)
+    keep(arguments.out / "baselines.json", methods and score_baselines(trial, methods, limit, arguments.threads))
     write_json(arguments.out / "cost.json", measure_cost(trial))
+
+
+def chosen_baselines(asked, trial):
+    """The methods asked for, or (asked is None) all that these features allow."""
+    if asked is None:
+        if trial.query_fc7 is None:
+            return []
+        return [name for name in METHODS if name == "lsh" or trial.bits < trial.query_fc7.shape[1]]
+    methods = [name for name in asked if name != "none"]
+    if methods and trial.query_fc7 is None:
+        raise EvalError(f"--baselines {methods[0]} needs fc7.npy of both splits: extract it, or use --baselines none")
+    return methods
 
 
 def keep(path, contents):
@@ -160,7 +171,7 @@ def parse_arguments(argv):
         f"at which {POOL_SHARE * 100:.0f} %% of the queries have {POOL_WANTED} images in the pool)")
     add("--pool-min", type=positive, help="widen T for each query until its pool has so many images (default: never)")
     add("--sweep", action=argparse.BooleanOptionalAction, default=True, help="two-stage search over many T (default: on)")
-    add("--baselines", nargs="+", choices=[*METHODS, "none"], default=list(METHODS), help="default: all")
+    add("--baselines", nargs="+", choices=[*METHODS, "none"], help="unsupervised codes from the same fc7 (default: all that it allows)")
     add("--report", action=argparse.BooleanOptionalAction, default=True, help="report.html and figures/ (default: on)")
     add("--score-only", action="store_true", help="measure the lists saved in --out again, without searching")
     add("--threads", type=positive, help="default: the processors available")

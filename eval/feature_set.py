@@ -14,7 +14,7 @@ from codes import binarise, pack
 from eval_errors import EvalError
 
 # Entries of meta.json that must agree between queries and database: else two runs were mixed.
-SHARED_META = ("weights", "net", "protocol", "mean", "blobs", "bits", "feature_dim")
+SHARED_META = ("weights", "net", "protocol", "mean", "scale", "input", "blobs", "bits", "feature_dim")
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The report of one evaluation: one HTML file that needs no network and no other file."""
 
 import csv
+import html
 import json
 from pathlib import Path
 
@@ -17,7 +18,7 @@ PUBLISHED = Path(__file__).with_name("published.json")
 SHOWN_QUERIES = 8
 SHOWN_RESULTS = 10
 SHOWN_K = (1, 10, 100, 500, 1000)
-DATASETS = {"cifar10": "CIFAR-10", "mnist": "MNIST"}
+DATASETS = {"cifar10": "CIFAR-10", "mnist": "MNIST", "digits": "5,000 MNIST digits"}   # by how the name starts
 
 
 def write_report(out, results, queries, database, trial, rankings, run):
@@ -25,18 +26,23 @@ def write_report(out, results, queries, database, trial, rankings, run):
     published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
     drawn = Figures(out / "figures")
     gallery = Gallery(queries, database, trial)
-    name = dataset_name(results)
-    parts = [f"<h1>{DATASETS.get(name, name or 'Retrieval')}, {results['bits']}-bit codes</h1>", headline(results),
+    title = f"{dataset_title(dataset_name(results))}, {results['bits']}-bit codes"
+    parts = [f"<h1>{html.escape(title)}</h1>", headline(results),
              facts(provenance(results, run)), searches_section(drawn, results, published if comparable(results) else None),
              published_section(results, published) if comparable(results) else "",
              baselines_section(drawn, results), protocols_section(results), pool_section(drawn, results),
              examples_section(gallery, rankings, results), classes_section(drawn, results, gallery.class_name),
              codes_section(drawn, results), training_section(drawn, run), cost_section(results)]
-    write_text(out / "report.html", page(f"{DATASETS.get(name, name or 'Retrieval')}, {results['bits']} bits", "\n".join(parts)))
+    write_text(out / "report.html", page(title, "\n".join(parts)))
 
 
 def dataset_name(results):
     return results["features"].get("data", {}).get("dataset", "")
+
+
+def dataset_title(name):
+    """A data set's usual name."""
+    return next((title for start, title in DATASETS.items() if name.startswith(start)), name or "Retrieval")
 
 
 def comparable(results):
@@ -64,8 +70,8 @@ def provenance(results, run):
     data, weights = meta.get("data", {}), meta.get("weights") or {}
     start = made.get("weights") or {}
     return [("Run", run.name), ("Net", made.get("net") or meta.get("net", {}).get("file")),
-            ("Weights", " ".join(filter(None, [weights.get("file"), short(weights.get("sha256"))]))),
-            ("Training started from", start and (start.get("description") or start.get("file")) or (made and "random weights")),
+            ("Weights", " ".join(filter(None, [Path(weights.get("file", "")).name, short(weights.get("sha256"))]))),
+            ("Training started from", start.get("description") or Path(start.get("file", "")).name or (made and "random weights")),
             ("Data", " ".join(filter(None, [data.get("path"), short(data.get("fingerprint"))]))),
             ("Pre-processing", meta.get("protocol")), ("Seed", made.get("seed")),
             ("Commit", meta.get("commit") or made.get("commit")), ("Started", made.get("started")),

@@ -215,3 +215,15 @@ def test_the_same_file_in_another_place_is_the_same_run(features):
     for split in ("train", "test"):
         (features / split / "meta.json").write_text(json.dumps({"weights": {"file": f"{split}/final.caffemodel", "sha256": "a"}}))
     assert len(load_features(features)[0]) == 10
+
+
+def test_baselines_that_the_features_allow(features, tmp_path):
+    """8 bits cannot come from 5 principal components; random projections can be any number."""
+    arguments = ["--features", str(features), "--out", str(tmp_path / "out"), "--no-sweep", "--no-report"]
+    assert evaluate.main(arguments) == 0
+    assert list(json.loads((tmp_path / "out/results.json").read_text())["baselines"]) == ["lsh"]
+    with pytest.raises(EvalError, match="principal components"):
+        evaluate.main([*arguments, "--baselines", "itq"])
+    (features / "test/fc7.npy").unlink()
+    with pytest.raises(EvalError, match="--baselines itq needs fc7"):
+        evaluate.main([*arguments, "--baselines", "itq"])
