@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 
+import several_gpus
 from driver_errors import DriverError
 
 
@@ -50,15 +51,22 @@ def choose(option):
         why = refusal(gpu)
         if why:
             raise DriverError(f"--gpu {option}: GPU {gpu} cannot be used: {why}")
+    if len(set(gpus)) != len(gpus):
+        raise DriverError(f"--gpu {option}: a GPU is given twice")
+    if len(gpus) > 1:
+        several_gpus.check_nccl()
     return gpus
 
 
 def use(gpus):
-    """Puts Caffe of this process on the CPU or on the first GPU given; returns the device's name for people."""
+    """Puts Caffe of this process on the CPU or on the first GPU given; returns a name for people."""
     import caffe
     if not gpus:
         caffe.set_mode_cpu()
         return "CPU"
+    if len(gpus) > 1:
+        several_gpus.become(0, gpus)
+        return "GPUs " + ", ".join(map(str, gpus))
     caffe.set_device(gpus[0])
     caffe.set_mode_gpu()
     return f"GPU {gpus[0]}"

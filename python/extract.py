@@ -17,8 +17,6 @@ from driver_errors import DriverError
 from native_guard import run_guarded
 from preprocess import PROTOCOLS, Preprocessor
 
-CHECKPOINT_BATCHES = 64
-
 
 def source_of(options):
     from image_source import FileSource, LmdbSource
@@ -27,36 +25,34 @@ def source_of(options):
 
 def fill_from_run(options):
     """--run gives the net, the weights and the pre-processing of its test phase, unless options name others."""
-    from caffe.proto import caffe_pb2
-    from prototxt_files import data_layer, read_net
     if options.run:
         options.net = options.net or os.path.join(options.run, "deploy.prototxt")
         options.weights = options.weights or os.path.join(options.run, "final.caffemodel")
-        path = os.path.join(options.run, "train_val.prototxt")
-        transform = data_layer(read_net(path), caffe_pb2.TEST, path).transform_param
-        options.mean = options.mean or transform.mean_file or "none"
-        options.scale = transform.scale if options.scale is None else options.scale
+        fill_pre_processing(options, os.path.join(options.run, "train_val.prototxt"))
     options.scale = 1.0 if options.scale is None else options.scale
     for name in ("net", "weights", "mean"):
         if not getattr(options, name):
             raise DriverError(f"--{name} is missing (or give --run)" +
                               (": name the mean image, or none if the net was trained without" if name == "mean" else ""))
-    for path in (options.net, options.weights) + ((options.mean,) if options.mean != "none" else ()):
+    for path in (options.net, options.weights):
         if not os.path.isfile(path):
             raise DriverError(f"{path}: no such file")
 
 
-def read_mean(path):
-    """(channels, height, width) float32 of a .binaryproto or .npy mean image; None for none."""
+def fill_pre_processing(options, train_val):
+    """Mean image, scale and size that the run's own test phase uses."""
     from caffe.proto import caffe_pb2
-    if path == "none":
-        return None
-    if path.endswith(".npy"):
-        return np.load(path).astype(np.float32)
-    with open(path, "rb") as file:
-        blob = caffe_pb2.BlobProto.FromString(file.read())
-    shape = list(blob.shape.dim) or [blob.num, blob.channels, blob.height, blob.width]
-    return np.array(blob.data, np.float32).reshape(shape[-3:])
+    from data_checks import first_image
+    from prototxt_files import data_layer, read_net
+    layer = data_layer(read_net(train_val), caffe_pb2.TEST, train_val)
+    transform = layer.transform_param
+    if transform.mean_value and not options.mean:
+        raise DriverError(f"{train_val} subtracts mean_value, a colour: extraction knows mean images. Make one of that colour and "
+                          "give it with --mean")
+    options.mean = options.mean or transform.mean_file or "none"
+    options.scale = transform.scale if options.scale is None else options.scale
+    if options.mean == "none" and transform.crop_size and not options.resize:
+        options.resize = first_image(layer.data_param.source)[1][1]
 
 
 def input_shape(net_file):
@@ -150,15 +146,15 @@ def wanted_blobs(options):
     return {name: blob for name, blob in blobs.items() if blob != "none"}
 
 
-def made_from(options, source, batch_shape):
+def made_from(options, source, preprocess):
     """Everything the features depend on: the cache's key, and what meta.json tells."""
     from weights import sha256
     mean = None if options.mean == "none" else dict(file=options.mean, sha256=sha256(options.mean))
     return dict(weights=dict(file=options.weights, sha256=sha256(options.weights)),
                 net=dict(file=options.net, sha256=sha256(options.net)), blobs=wanted_blobs(options),
-                protocol="none" if mean is None else options.protocol, mean=mean, scale=options.scale,
-                input=batch_shape[1:], data=dict(path=source.path, fingerprint=source.fingerprint(),
-                                                 dataset=source.meta.get("dataset")))
+                protocol=preprocess.protocol, mean=mean, scale=options.scale, resize=preprocess.size,
+                input=[preprocess.channels, preprocess.crop, preprocess.crop],
+                data=dict(path=source.path, fingerprint=source.fingerprint(), dataset=source.meta.get("dataset")))
 
 
 def without_paths(value):
@@ -166,6 +162,15 @@ def without_paths(value):
     if isinstance(value, dict):
         return {name: without_paths(part) for name, part in value.items() if name not in ("file", "path", "dataset")}
     return value
+
+
+def pre_processing(options):
+    """(Preprocessor, images a forward pass) by the options and the deploy net's input."""
+    from data_checks import read_mean
+    batch, channels, crop, _ = input_shape(options.net)
+    mean = None if options.mean == "none" else read_mean(options.mean)
+    size = mean.shape[1] if mean is not None else options.resize or crop
+    return Preprocessor(options.protocol, channels, crop, size, mean, options.scale), options.batch or batch
 
 
 def default_thumbs(source):
@@ -183,25 +188,28 @@ def extract(options, console):
     from prefetch import Prefetcher
 
     gpus = device.choose(options.gpu)
+    if len(gpus) > 1:
+        raise DriverError(f"--gpu {options.gpu}: extraction takes one GPU")
     fill_from_run(options)
     source = source_of(options)
-    shape = input_shape(options.net)
-    origin = made_from(options, source, shape)
+    preprocess, batch = pre_processing(options)
+    origin = made_from(options, source, preprocess)
     key = cache_key(without_paths(origin))
     if is_made(options.out, key):
         print(f"{options.out}: kept, made from the same weights, net, pre-processing and {source.count:,} images", file=console)
         return 0
     if options.thumbs is None:
         options.thumbs = default_thumbs(source)
-    batch = options.batch or shape[0]
-    preprocess = Preprocessor(options.protocol, shape[1], shape[2], read_mean(options.mean), options.scale)
-    files = FeatureFiles(options.out, key)
+    files = FeatureFiles(options.out, key, options.thumbs)
     reader = Prefetcher(source, preprocess, batch, files.rows, options.thumbs)  # forks: before Caffe is used
     try:
         print(f"device: {device.use(gpus)}", file=console)
         extractor = Extractor(options.net, options.weights, wanted_blobs(options), batch)
         files.open(arrays(extractor, source.count, options.thumbs))
         write_rows(reader, extractor, files, source, console)
+    except KeyboardInterrupt:
+        files.checkpoint()
+        raise
     finally:
         reader.close()
     files.finish(source.ids, describe(options, origin, extractor, source))
@@ -223,15 +231,14 @@ def arrays(extractor, count, thumbs):
 
 def write_rows(reader, extractor, files, source, console):
     from tqdm import tqdm
-    with tqdm(total=source.count, initial=files.rows, unit="image", desc=source.path, file=console, mininterval=0.5 if console.isatty() else 10) as bar:
-        for number, (images, labels, thumbs) in enumerate(reader, 1):
+    with tqdm(total=source.count, initial=files.rows, unit="image", desc=source.path, file=console,
+              mininterval=0.5 if console.isatty() else 10) as bar:
+        for images, labels, thumbs in reader:
             rows = dict(extractor(images), labels=labels)
             if "thumbs" in files.arrays:
                 rows["thumbs"] = thumbs
             files.append(**rows)
             bar.update(len(labels))
-            if number % CHECKPOINT_BATCHES == 0:
-                files.checkpoint()
 
 
 def describe(options, origin, extractor, source):
@@ -257,6 +264,8 @@ def parse_arguments(argv):
     parser.add_argument("--protocol", choices=PROTOCOLS, default="authors", help="pre-processing")
     parser.add_argument("--mean", help="mean image (.binaryproto or .npy), or none")
     parser.add_argument("--scale", type=float, help="factor on the pixels after the mean (default: the run's, else 1)")
+    parser.add_argument("--resize", type=int, help="side images are resized to before the crop, without a mean image, which tells "
+                                                   "it (default: the run's images', else the net's input)")
     parser.add_argument("--latent-blob", default="fc8_kevin_encode", help="blob of the latent layer, or none")
     parser.add_argument("--feature-blob", default="fc7", help="blob of the features, or none")
     parser.add_argument("--batch", type=int, help="images a forward pass (default: the deploy net's)")
@@ -267,6 +276,8 @@ def parse_arguments(argv):
         parser.error("nothing to extract: --latent-blob and --feature-blob are both none")
     if options.batch is not None and options.batch < 1:
         parser.error("--batch must be at least 1")
+    if options.run and not os.path.isdir(options.run):
+        sys.exit(f"extract: --run {options.run}: no such folder")
     return options
 
 

@@ -7,13 +7,15 @@ import hashlib
 import json
 import os
 import shutil
+import time
 
 import numpy as np
 
 from driver_errors import DriverError
-from snapshots import write_json
+from run_files import lock_folder, write_json
 
 PROGRESS = "progress.json"
+CHECKPOINT_S = 10.0  # rows of at most these seconds are computed twice after an interruption
 
 
 def cache_key(made_from):
@@ -31,19 +33,29 @@ def is_made(folder, key):
 
 
 class FeatureFiles:
-    """The arrays of one split in the making. rows: how many of them are there already."""
+    """The arrays of one split in the making. rows: how many of them are there already.
 
-    def __init__(self, folder, key):
-        self.folder, self.key = folder.rstrip("/"), key
+    key: of the cache. thumbs: side of the pictures, which does not make features different ones but the files.
+    DriverError when another process is writing the same folder, or when it is there and holds something else.
+    """
+
+    def __init__(self, folder, key, thumbs=0):
+        self.folder = folder.rstrip("/")
+        self.made_from = dict(key=key, thumbs=thumbs)
         self.partial = self.folder + ".partial"
+        if os.path.exists(self.folder) and not os.path.exists(os.path.join(self.folder, "meta.json")):
+            raise DriverError(f"{self.folder} is there and is no folder of features (it has no meta.json): choose another --out")
+        os.makedirs(self.partial, exist_ok=True)
+        self.lock = lock_folder(self.partial)
         self.rows = self._rows_done()
         self.arrays = {}
+        self.checkpointed = time.monotonic()
 
     def open(self, arrays):
         """arrays: {name: (shape, dtype)}, rows along the first axis. Made new unless rows are there."""
         if not self.rows:
-            shutil.rmtree(self.partial, ignore_errors=True)
-            os.makedirs(self.partial)
+            for name in os.listdir(self.partial):
+                os.remove(os.path.join(self.partial, name))
             for name, (shape, dtype) in arrays.items():
                 create_array(self._path(name), shape, dtype)
         self.arrays = {name: np.load(self._path(name), mmap_mode="r+") for name in arrays}
@@ -58,35 +70,39 @@ class FeatureFiles:
             return 0
         with open(path) as file:
             progress = json.load(file)
-        return progress["rows"] if progress["key"] == self.key else 0
+        return progress.pop("rows") if progress.items() >= self.made_from.items() else 0
 
     def append(self, **values):
-        """Rows for every array, all of one length."""
+        """Rows for every array, all of one length. Now and then what has been appended is made to last."""
         count = len(next(iter(values.values())))
         for name, rows in values.items():
             self.arrays[name][self.rows:self.rows + count] = rows
         self.rows += count
+        if time.monotonic() - self.checkpointed > CHECKPOINT_S:
+            self.checkpoint()
 
     def checkpoint(self):
         """What has been appended survives from here on."""
         for array in self.arrays.values():
             array.flush()
-        write_json(os.path.join(self.partial, PROGRESS), dict(key=self.key, rows=self.rows))
+        write_json(os.path.join(self.partial, PROGRESS), dict(self.made_from, rows=self.rows))
+        self.checkpointed = time.monotonic()
 
     def finish(self, ids, meta):
         """Completes the folder and gives it its name; features made from something else are replaced."""
         if self.rows != len(ids):
             raise DriverError(f"{self.partial}: {self.rows} rows for {len(ids)} images; nothing was put in place. Run it again")
-        for array in self.arrays.values():
-            array.flush()
+        self.checkpoint()
         with open(os.path.join(self.partial, "ids.txt"), "w") as file:
             file.writelines(f"{image_id}\n" for image_id in ids)
-        write_json(os.path.join(self.partial, "meta.json"), dict(meta, key=self.key))
-        if os.path.exists(os.path.join(self.partial, PROGRESS)):
-            os.remove(os.path.join(self.partial, PROGRESS))
+        write_json(os.path.join(self.partial, "meta.json"), dict(meta, key=self.made_from["key"]))
+        old = self.folder + ".old"
+        shutil.rmtree(old, ignore_errors=True)
         if os.path.exists(self.folder):
-            shutil.rmtree(self.folder)
+            os.rename(self.folder, old)
         os.rename(self.partial, self.folder)
+        os.remove(os.path.join(self.folder, PROGRESS))
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def create_array(path, shape, dtype):

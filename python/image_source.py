@@ -4,7 +4,6 @@ A source has count, ids, path, fingerprint() and read(start), which yields (imag
 (H, W) or (H, W, C) uint8 BGR, label an int (-1: not known).
 """
 import hashlib
-import json
 import os
 
 import cv2
@@ -12,6 +11,7 @@ import lmdb
 import numpy as np
 from caffe.proto import caffe_pb2
 
+from data_checks import read_meta
 from driver_errors import DriverError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
@@ -28,7 +28,7 @@ class LmdbSource:
             self.count = database.stat()["entries"]
         if not self.count:
             raise DriverError(f"{path} holds no image: make it again")
-        self.meta = _read_json(os.path.join(path, "meta.json"))
+        self.meta = read_meta(path)
         self.ids = self._ids()
 
     def _open(self):
@@ -75,14 +75,16 @@ def decode(datum, key, path):
     """(image, label) of a Datum, encoded or raw."""
     if datum.encoded:
         image = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
-        if image is None:
-            raise DriverError(f"{path}: entry {bytes(key).decode(errors='replace')} is not a readable image: make the database again")
-        return image, datum.label
-    shape = (datum.channels, datum.height, datum.width)
-    if len(datum.data) != np.prod(shape):
-        raise DriverError(f"{path}: entry {bytes(key).decode(errors='replace')} has {len(datum.data)} bytes for shape {shape}: "
-                          "make the database again")
-    return np.moveaxis(np.frombuffer(datum.data, np.uint8).reshape(shape), 0, 2), datum.label
+        fault = "is not a readable image" if image is None else None
+        if image is not None and (image.dtype != np.uint8 or image.ndim == 3 and image.shape[2] != 3):
+            fault = f"is an image of {image.dtype}, shape {image.shape}; 8 bits, grey or three colours are wanted"
+    else:
+        shape = (datum.channels, datum.height, datum.width)
+        fault = None if len(datum.data) == np.prod(shape) else f"has {len(datum.data)} bytes for shape {shape}"
+        image = None if fault else np.moveaxis(np.frombuffer(datum.data, np.uint8).reshape(shape), 0, 2)
+    if fault:
+        raise DriverError(f"{path}: entry {bytes(key).decode(errors='replace')} {fault}: make the database again")
+    return image, datum.label
 
 
 class FileSource:
@@ -130,10 +132,3 @@ class FileSource:
             if image is None:
                 raise DriverError(f"{path} is missing or not a readable image: repair it or take it out")
             yield image, label
-
-
-def _read_json(path):
-    if not os.path.exists(path):
-        return {}
-    with open(path) as file:
-        return json.load(file)

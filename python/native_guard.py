@@ -2,6 +2,8 @@
 
 Caffe reports on file descriptor 2 and answers a failed CHECK with abort(): without this, a user would see thousands of
 lines of log and a core dump. The parent only waits; when Caffe aborts it prints Caffe's last words from the log.
+
+The fork comes before Caffe, OpenBLAS or CUDA are loaded: callers import them inside `work`.
 """
 import ctypes
 import os
@@ -13,6 +15,7 @@ import traceback
 from driver_errors import DriverError
 
 PR_SET_PDEATHSIG = 1
+INTERRUPTED = 130  # the shell's status for a program stopped by Ctrl-C
 FATAL = re.compile(rb"^F\d{4,8} .*?\] (.*)$", re.MULTILINE)
 
 
@@ -20,35 +23,50 @@ def run_guarded(work, log_file, program):
     """Calls work(console) in a child whose descriptor 2 is appended to log_file; returns the exit status.
 
     console is a text stream on the terminal's stderr. DriverError and OSError of the work end in a message and status
-    1; Ctrl-C and SIGTERM reach the child, which decides what to do with them.
+    1. Ctrl-C and SIGTERM are the child's affair: KeyboardInterrupt, unless the work installs handlers of its own.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     os.makedirs(os.path.dirname(log_file) or ".", exist_ok=True)
     log = os.open(log_file, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
     log_start = os.fstat(log).st_size
+    handlers = {signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN)}  # the terminal sends it to the child as well
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a killed parent takes the child along
+        die_with(parent)
         _work_in_child(work, log, program)
+    handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, number))
     os.close(log)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the child as well
-    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, number))
     _, status = os.waitpid(child, 0)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     if os.WIFSIGNALED(status):
         print(f"{program}: {_last_words(log_file, log_start, os.WTERMSIG(status))}", file=sys.stderr)
         return 1
     return os.waitstatus_to_exitcode(status)
 
 
+def die_with(parent):
+    """From here on this process is killed when its parent (by process id) ends, however that ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before prctl
+        os._exit(1)
+
+
 def _work_in_child(work, log, program):
     console = os.fdopen(os.dup(2), "w", buffering=1)
     os.dup2(log, 2)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     status = 1
     try:
         status = work(console) or 0
     except (DriverError, OSError) as error:
         print(f"{program}: {error}", file=console)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+        print(f"{program}: interrupted. The same command goes on", file=console)
     except BaseException:
         traceback.print_exc(file=console)
     finally:

@@ -2,16 +2,20 @@
 
 A process, not a thread: pycaffe holds Python's lock during a forward pass. Batches travel through shared memory.
 """
-import multiprocessing
 import mmap
+import multiprocessing
+import os
+import signal
 import traceback
 
 import numpy as np
 
 from driver_errors import DriverError
+from native_guard import die_with
 from preprocess import thumbnail
 
 SLOTS = 4
+LOOK_AGAIN_S = 1.0  # how often a waiting net looks whether its reader still lives
 
 
 def shared_array(shape, dtype):
@@ -24,52 +28,66 @@ def shared_array(shape, dtype):
 class Prefetcher:
     """Iterates over (images (n, C, H, W) float32, labels (n,) int64, thumbs (n, s, s, 3) uint8), n <= batch.
 
-    The arrays are valid until the next step. Must be made before Caffe is used (it forks).
+    source.read(start) gives the images. The arrays are valid until the next step. Must be made before Caffe is used:
+    it forks. DriverError when an image cannot be read or the reading process is killed.
     """
 
-    def __init__(self, source, preprocess, batch, start=0, thumb_size=32):
+    def __init__(self, source, preprocess, batch, start=0, thumb_size=0):
         self.source, self.preprocess, self.start, self.thumb_size = source, preprocess, start, thumb_size
         shape = (preprocess.channels, preprocess.crop, preprocess.crop)
         self.images = shared_array((SLOTS, batch, *shape), np.float32)
         self.labels = shared_array((SLOTS, batch), np.int64)
         self.thumbs = shared_array((SLOTS, batch, thumb_size, thumb_size, 3), np.uint8)
         context = multiprocessing.get_context("fork")
-        self.free, self.filled = context.SimpleQueue(), context.SimpleQueue()
+        self.free = context.SimpleQueue()
+        self.filled, self.filled_end = context.Pipe(duplex=False)
         for slot in range(SLOTS):
             self.free.put(slot)
-        self.worker = context.Process(target=self._fill, daemon=True)
+        self.worker = context.Process(target=self._work, args=(os.getpid(),), daemon=True)
         self.worker.start()
 
-    def _fill(self):
+    def _work(self, parent):
+        die_with(parent)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and ends this process
         try:
-            import cv2
-            cv2.setNumThreads(1)  # the net needs the other cores
-            slot, used = None, 0
-            for image, label in self.source.read(self.start):
-                slot = self.free.get() if slot is None else slot
-                self.preprocess(image, self.images[slot, used])
-                self.labels[slot, used] = label
-                if self.thumb_size:
-                    self.thumbs[slot, used] = thumbnail(image, self.thumb_size)
-                used += 1
-                if used == len(self.labels[slot]):
-                    self.filled.put((slot, used))
-                    slot, used = None, 0
-            if used:
-                self.filled.put((slot, used))
-            self.filled.put(None)
+            self._fill()
+            self.filled_end.send(None)
         except (DriverError, OSError) as error:
-            self.filled.put(str(error))
+            self.filled_end.send(str(error))
         except Exception:
-            self.filled.put(f"the image reader failed:\n{traceback.format_exc()}")
+            self.filled_end.send(f"the image reader failed:\n{traceback.format_exc()}")
+
+    def _fill(self):
+        import cv2
+        cv2.setNumThreads(1)  # the net needs the other cores
+        slot, used = None, 0
+        for image, label in self.source.read(self.start):
+            slot = self.free.get() if slot is None else slot
+            self.preprocess(image, self.images[slot, used])
+            self.labels[slot, used] = label
+            if self.thumb_size:
+                self.thumbs[slot, used] = thumbnail(image, self.thumb_size)
+            used += 1
+            if used == self.labels.shape[1]:
+                self.filled_end.send((slot, used))
+                slot, used = None, 0
+        if used:
+            self.filled_end.send((slot, used))
 
     def __iter__(self):
-        while (filled := self.filled.get()) is not None:
+        while (filled := self._next()) is not None:
             if isinstance(filled, str):
                 raise DriverError(filled)
             slot, used = filled
             yield self.images[slot, :used], self.labels[slot, :used], self.thumbs[slot, :used]
             self.free.put(slot)
+
+    def _next(self):
+        while not self.filled.poll(LOOK_AGAIN_S):
+            if not self.worker.is_alive() and not self.filled.poll():
+                raise DriverError(f"the image reader ended (status {self.worker.exitcode}), perhaps for want of memory; the same "
+                                  "command goes on")
+        return self.filled.recv()
 
     def close(self):
         self.worker.kill()

@@ -4,6 +4,7 @@ authors  the authors' MATLAB evaluation: to float32, then bilinear resize to the
          back to integers), minus the mean image, crop that starts at row and column 15 (0-based).
 caffe    what Caffe's Data layer gets and does in phase TEST: bilinear resize on uint8, minus the mean image, crop that
          starts at (256 - 227) // 2 = 14.
+none     what both come to without mean image and crop (LeNet): bilinear resize on uint8.
 
 Images are BGR. Grey images become three channels by replication, colour images one channel by OpenCV's weights.
 """
@@ -18,43 +19,41 @@ PROTOCOLS = ("authors", "caffe")
 AUTHORS_CROP_START = 15
 
 
-@dataclass(frozen=True)
+@dataclass
 class Preprocessor:
     """image (H, W) or (H, W, C) uint8 -> (channels, crop, crop) float32.
 
-    mean: (channels, S, S) float32 or None, in which case images are resized straight to the crop size.
+    size: side that images are resized to. mean: (channels, size, size) float32 or None. scale: factor after the mean.
     """
     protocol: str
     channels: int
     crop: int
+    size: int
     mean: np.ndarray | None = None
     scale: float = 1.0
 
     def __post_init__(self):
-        if self.mean is None:
-            return
-        if self.mean.ndim != 3 or self.mean.shape[0] != self.channels or min(self.mean.shape[1:]) < self.crop + self.start:
-            raise DriverError(f"the mean image has shape {self.mean.shape}; the net takes {self.channels} channels and a crop of "
-                              f"{self.crop} that starts at {self.start}: give the mean image that belongs to the net (--mean)")
-
-    @property
-    def size(self):
-        """(height, width) images are resized to."""
-        return self.mean.shape[1:] if self.mean is not None else (self.crop, self.crop)
+        if self.mean is None and self.size == self.crop:
+            self.protocol = "none"
+        if self.mean is not None and self.mean.shape != (self.channels, self.size, self.size):
+            raise DriverError(f"the mean image has shape {self.mean.shape}; the net takes {self.channels} channels of a square image: "
+                              "give the mean image that belongs to the net (--mean)")
+        if not 0 <= self.start <= self.size - self.crop:
+            raise DriverError(f"the net's {self.crop}x{self.crop} crop that starts at {self.start} does not fit into {self.size}x{self.size}"
+                              " images: give the mean image that belongs to the net (--mean, --resize), or --protocol caffe")
 
     @property
     def start(self):
-        if self.mean is None:
-            return 0
-        return AUTHORS_CROP_START if self.protocol == "authors" else (self.mean.shape[1] - self.crop) // 2
+        """First row and column of the crop."""
+        return {"none": 0, "authors": AUTHORS_CROP_START, "caffe": (self.size - self.crop) // 2}[self.protocol]
 
     def __call__(self, image, out):
         """Writes the result into out, a (channels, crop, crop) float32 array."""
         image = with_channels(image, self.channels)
-        if image.shape[:2] != self.size:
+        if image.shape[:2] != (self.size, self.size):
             if self.protocol == "authors":
                 image = image.astype(np.float32)
-            image = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_LINEAR)
+            image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
         window = (slice(self.start, self.start + self.crop),) * 2
         planar = np.moveaxis(image[window].reshape(self.crop, self.crop, self.channels), 2, 0)
         if self.mean is None:

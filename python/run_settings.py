@@ -8,13 +8,14 @@ import time
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
+from data_checks import check_data_layer
 from driver_errors import DriverError
-from prototxt_files import check_data_layer, data_layer, loss_bottoms, read_net, read_solver
-from snapshots import write_json
+from prototxt_files import data_layer, loss_bottoms, read_net, read_solver
+from run_files import write_json
 from weights import sha256
 
-# What may differ when a run goes on: how long it trains and where.
-MAY_CHANGE = ("iterations", "started", "device", "commit")
+# What may differ when a run goes on: how long it trains, and where things lie.
+MAY_CHANGE = ("iterations", "started", "commit", "solver_file")
 
 
 def commit():
@@ -26,10 +27,10 @@ def commit():
 
 
 class Problem:
-    """What the solver file asks for, checked: nets, databases, mean image, labels."""
+    """What the solver file asks for, checked: nets, databases, mean image, labels. devices: how many train together."""
 
-    def __init__(self, solver_file):
-        self.solver_file = solver_file
+    def __init__(self, solver_file, devices=1):
+        self.solver_file, self.devices = solver_file, devices
         self.solver = read_solver(solver_file)
         self.net_file = self.solver.net
         self.net = read_net(self.net_file)
@@ -41,8 +42,8 @@ class Problem:
 
     @property
     def batch(self):
-        """Images per iteration: Caffe's batch_size times iter_size."""
-        return self.train_layer.data_param.batch_size * self.solver.iter_size
+        """Images per iteration: Caffe's batch_size times iter_size, on every device."""
+        return self.train_layer.data_param.batch_size * self.solver.iter_size * self.devices
 
     def settings(self, weights, seed, iterations):
         return dict(
@@ -65,20 +66,33 @@ class Problem:
         return widths[-1] if widths else None
 
 
-def settle(run, settings):
-    """Writes run.json, or checks that the run there was started with the same settings. Returns True for a new run."""
+def check_unchanged(run, settings):
+    """DriverError when the run was started with other settings. For a run that has something to go on from."""
     path = os.path.join(run, "run.json")
     if not os.path.exists(path):
-        write_json(path, settings)
-        return True
+        raise DriverError(f"{run} has snapshots and no run.json that tells of what: remove it, or give the new run another name")
     with open(path) as file:
         before = json.load(file)
     for name in settings:
-        if name not in MAY_CHANGE and before.get(name) != settings[name]:
+        if name not in MAY_CHANGE and _without_paths(before.get(name)) != _without_paths(settings[name]):
             raise DriverError(f"{run} was started with another {name} ({_short(before.get(name))}; now {_short(settings[name])}). "
                               "Give the new run another name (RUN=, --run) or remove the old one")
-    write_json(path, dict(before, iterations=settings["iterations"]))
-    return False
+
+
+def write_settings(run, settings, going_on):
+    """Writes run.json; of a run that goes on only its length changes."""
+    path = os.path.join(run, "run.json")
+    if going_on:
+        with open(path) as file:
+            settings = dict(json.load(file), iterations=settings["iterations"])
+    write_json(path, settings)
+
+
+def _without_paths(value):
+    """Files are compared by what is in them, where that is known."""
+    if isinstance(value, dict) and (value.get("sha256") or value.get("fingerprint")):
+        return {name: part for name, part in value.items() if name not in ("file", "path")}
+    return value
 
 
 def _short(value):
@@ -86,7 +100,7 @@ def _short(value):
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def write_resolved(run, problem, seed, prefix, gpu):
+def write_resolved(run, problem, seed, prefix, gpus):
     """Writes the run's own copies of the prototxt; returns the path of the solver that Caffe is given.
 
     The solver's snapshots and tests are done by the driver (atomically, and on every test image), so they are off.
@@ -99,8 +113,8 @@ def write_resolved(run, problem, seed, prefix, gpu):
     resolved.random_seed = seed
     resolved.snapshot_prefix = prefix
     mode = caffe_pb2.SolverParameter
-    resolved.solver_mode = mode.GPU if gpu is not None else mode.CPU
-    resolved.device_id = gpu or 0
+    resolved.solver_mode = mode.GPU if gpus else mode.CPU
+    resolved.device_id = gpus[0] if gpus else 0
     resolved.snapshot_after_train = False
     shutil.copyfile(problem.net_file, resolved.net)
     deploy = os.path.join(os.path.dirname(problem.solver_file), "deploy.prototxt")
