@@ -1,0 +1,54 @@
+"""Fixtures shared by the tests of the driver."""
+import os
+import types
+
+import pytest
+
+os.environ.setdefault("GLOG_minloglevel", "2")  # Caffe logs every net it builds; set before pycaffe is loaded
+
+
+@pytest.fixture
+def problem(tmp_path, monkeypatch):
+    """A folder with the small problem of caffe_cases, current directory of the test."""
+    from caffe_cases import write_problem
+    write_problem(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(capfd):
+    """call(program, *arguments) -> (exit status, what it said). In this process up to the driver's own fork: quicker than `run`."""
+    import importlib
+
+    def call(program, *arguments):
+        capfd.readouterr()
+        try:
+            status = importlib.import_module(program).main(list(map(str, arguments)))
+        except SystemExit as stop:
+            status, said = (1, stop.code) if isinstance(stop.code, str) else (stop.code, "")
+        else:
+            said = ""
+        captured = capfd.readouterr()
+        return status, f"{captured.out}{captured.err}{said}"
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """The small problem trained: folder (of the problem), run, mean image. Not to be changed by tests."""
+    from caffe_cases import run, write_problem
+    folder = tmp_path_factory.mktemp("tiny")
+    mean = write_problem(folder)
+    status, said = run("train.py", "--solver", "solver.prototxt", "--run", "run", "--weights", "none", "--gpu", "none", cwd=folder)
+    assert status == 0, said
+    return types.SimpleNamespace(folder=folder, run=folder / "run", mean=mean, said=said)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Directory of the real data sets, named by the environment variable REAL_DATA."""
+    folder = os.environ.get("REAL_DATA")
+    if not folder or not os.path.isdir(folder):
+        pytest.skip("REAL_DATA does not name a directory of real data")
+    return folder
