@@ -28,6 +28,8 @@ TOP_K = 10
 
 def load_queries(folder):
     """The Split of new images, from the folder itself or its test/."""
+    if not any((place / "latent.npy").exists() for place in (folder, folder / "test")):
+        raise EvalError(f"{folder} has no latent.npy: extract the features of the images into it first")
     return load_split(folder if (folder / "latent.npy").exists() else folder / "test", labels_required=False)
 
 

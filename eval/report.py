@@ -70,12 +70,17 @@ def provenance(results, run):
     data, weights = meta.get("data", {}), meta.get("weights") or {}
     start = made.get("weights") or {}
     return [("Run", run.name), ("Net", made.get("net") or meta.get("net", {}).get("file")),
-            ("Weights", " ".join(filter(None, [Path(weights.get("file", "")).name, short(weights.get("sha256"))]))),
-            ("Training started from", start.get("description") or Path(start.get("file", "")).name or (made and "random weights")),
+            ("Weights", " ".join(filter(None, [base_name(weights), short(weights.get("sha256"))]))),
+            ("Training started from", start.get("description") or base_name(start) or (made and "random weights")),
             ("Data", " ".join(filter(None, [data.get("path"), short(data.get("fingerprint"))]))),
             ("Pre-processing", meta.get("protocol")), ("Seed", made.get("seed")),
             ("Commit", meta.get("commit") or made.get("commit")), ("Started", made.get("started")),
             ("Evaluation", f"{results['protocol']}: {results['queries']:,} queries, {results['database']:,} images in the database")]
+
+
+def base_name(entry):
+    """The name of an entry's file, without the directories of the machine it lay on; "" without one."""
+    return Path(entry.get("file") or "").name
 
 
 def short(checksum):

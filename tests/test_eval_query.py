@@ -82,5 +82,5 @@ def test_features_of_another_net_are_refused(run):
 
 
 def test_nothing_extracted_is_an_error(tmp_path):
-    with pytest.raises(EvalError, match="is not a directory"):
+    with pytest.raises(EvalError, match="has no latent.npy: extract"):
         query.main(["--queries", str(tmp_path / "new"), "--features", str(tmp_path), "--out", str(tmp_path / "out")])
