@@ -17,7 +17,7 @@ import lmdb
 import numpy as np
 from tqdm import tqdm
 
-from datums import messages, serialize_datum
+from datums import serialize_datum
 from image_set import ImageSet, class_counts
 from prep_errors import PrepError
 from prep_pixels import encode_png, planar, resize, to_pixels
@@ -59,7 +59,6 @@ def write_database(images: ImageSet, destination: Path, image_format: ImageForma
     meta: further entries of meta.json (dataset, split).
     Unreadable images are all listed in <destination>_unreadable.txt and are an error unless `skip_unreadable`.
     """
-    messages()  # without Caffe, say so before the work
     _check_space(images, destination, image_format)
     partial = destination.with_name(destination.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
