@@ -6,8 +6,10 @@ lines of log and a core dump. The parent only waits; when Caffe aborts it prints
 The fork comes before Caffe, OpenBLAS or CUDA are loaded: callers import them inside `work`.
 """
 import ctypes
+import errno
 import os
 import re
+import shutil
 import signal
 import sys
 import traceback
@@ -35,7 +37,7 @@ def run_guarded(work, log_file, program):
     child = os.fork()
     if child == 0:
         die_with(parent)
-        _work_in_child(work, log, program)
+        _work_in_child(work, log, log_file, program)
     handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, number))
     os.close(log)
     _, status = os.waitpid(child, 0)
@@ -54,7 +56,7 @@ def die_with(parent):
         os._exit(1)
 
 
-def _work_in_child(work, log, program):
+def _work_in_child(work, log, log_file, program):
     console = os.fdopen(os.dup(2), "w", buffering=1)
     os.dup2(log, 2)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -63,7 +65,7 @@ def _work_in_child(work, log, program):
     try:
         status = work(console) or 0
     except (DriverError, OSError) as error:
-        print(f"{program}: {error}", file=console)
+        print(f"{program}: {_with_place(error, log_file)}", file=console)
     except KeyboardInterrupt:
         status = INTERRUPTED
         print(f"{program}: interrupted. The same command goes on", file=console)
@@ -75,14 +77,23 @@ def _work_in_child(work, log, program):
         os._exit(status)  # not exit(): Caffe's prefetch threads need not be joined, and the parent's atexit is not ours
 
 
+def _with_place(error, log_file):
+    """Python names no file when a disk is full."""
+    return _disk_is_full(log_file) if getattr(error, "errno", None) == errno.ENOSPC and not error.filename else error
+
+
+def _disk_is_full(log_file):
+    return f"the disk of {os.path.dirname(log_file) or '.'} is full: free some space. The same command goes on from what is whole"
+
+
 def _last_words(log_file, log_start, number):
+    if shutil.disk_usage(os.path.dirname(log_file) or ".").free < 1 << 20:  # no room for words in the log either
+        return _disk_is_full(log_file)
     with open(log_file, "rb") as log:
         log.seek(log_start)
         fatal = FATAL.findall(log.read())
     if fatal:
-        words = fatal[-1].decode(errors="replace")
-        advice = " (full disk?)" if "SerializeToOstream" in words or "No space" in words else ""
-        return f"Caffe stopped: {words}{advice}. Its log: {log_file}"
+        return f"Caffe stopped: {fatal[-1].decode(errors='replace')}. Its log: {log_file}"
     if number == signal.SIGKILL:
         return f"killed, perhaps for want of memory (see dmesg). Caffe's log: {log_file}"
     return f"Caffe ended with {signal.Signals(number).name}. Its log: {log_file}"

@@ -5,6 +5,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 from driver_errors import DriverError
+from old_formats import upgraded_net
 
 
 def read_text(path, message, kind):
@@ -29,7 +30,8 @@ def read_solver(path):
 
 
 def read_net(path):
-    return read_text(path, caffe_pb2.NetParameter(), "net")
+    """NetParameter in today's format, whatever the file's is."""
+    return upgraded_net(read_text(path, caffe_pb2.NetParameter(), "net"), path)
 
 
 def layers_of_phase(net, phase):
@@ -43,8 +45,7 @@ def data_layer(net, phase, path):
     layers = layers_of_phase(net, phase)
     if layers and layers[0].type == "Data":
         return layers[0]
-    raise DriverError(f"{path} does not start with a Data layer for phase {'TRAIN' if phase == caffe_pb2.TRAIN else 'TEST'}"
-                      + (": it is in Caffe's old format, renew it with Caffe's tool upgrade_net_proto_text" if net.layers else ""))
+    raise DriverError(f"{path} does not start with a Data layer for phase {'TRAIN' if phase == caffe_pb2.TRAIN else 'TEST'}")
 
 
 def loss_bottoms(net, path):

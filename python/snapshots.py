@@ -10,9 +10,11 @@ import shutil
 
 import numpy as np
 from caffe.proto import caffe_pb2
+from google.protobuf.message import DecodeError
 
 from driver_errors import DriverError
 from run_files import put_in_place, write_json
+from weights import read_caffemodel
 
 KEPT_STATES = 2  # solver states (as large as the weights) are only of use for going on; models are all kept
 
@@ -41,6 +43,7 @@ class Snapshots:
         check_weights(solver.net, n)
         self.remove_partial()
         solver.snapshot()
+        self._check_written(n)
         self._point_state_to(f"{self.prefix}_iter_{n}.solverstate", self.path(n, "caffemodel"))
         for kind in ("caffemodel", "solverstate"):
             put_in_place(f"{self.prefix}_iter_{n}.{kind}", self.path(n, kind))
@@ -48,6 +51,19 @@ class Snapshots:
         for old in self.iterations()[:-KEPT_STATES]:
             os.remove(self.path(old, "solverstate"))
         return self.path(n, "caffemodel")
+
+    def _check_written(self, iteration):
+        """Caffe does not look whether the last bytes of a file reach the disk."""
+        model, state = (f"{self.prefix}_iter_{iteration}.{kind}" for kind in ("caffemodel", "solverstate"))
+        try:
+            read_caffemodel(model)
+            with open(state, "rb") as file:
+                whole = caffe_pb2.SolverState.FromString(file.read()).iter == iteration
+        except (DriverError, DecodeError):
+            whole = False
+        if not whole:
+            raise DriverError(f"the snapshot of iteration {iteration} in {self.folder} could not be written whole (full disk?). Free some "
+                              "space; the last whole snapshot is kept and the same command goes on from it")
 
     def check_space(self, net):
         """Caffe aborts on a full disk in the middle of a file: ask before. Weights, momentum and once more momentum (_point_state_to)."""

@@ -15,11 +15,10 @@ def sha256(path):
 
 def read_caffemodel(path):
     """NetParameter of a .caffemodel of any age. DriverError when the file is something else or cut off."""
+    refuse_web_page(path)
     net = caffe_pb2.NetParameter()
     with open(path, "rb") as file:
         content = file.read()
-    if content[:15].lstrip().lower().startswith((b"<!doctype", b"<html")):
-        raise DriverError(f"{path} is a web page, not a caffemodel: the download went wrong; fetch it again")
     try:
         net.ParseFromString(content)
     except DecodeError:
@@ -30,10 +29,18 @@ def read_caffemodel(path):
     return net
 
 
+def refuse_web_page(path):
+    """DriverError when a file is the error page that some servers send in place of it."""
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise DriverError(f"{path} is a web page, not a caffemodel: the download went wrong; fetch it again")
+
+
 def stored_layers(net):
-    """{layer name: [shape of each blob]} of the layers with weights; V1 files (`layers`, 4-d blobs) as well."""
-    return {layer.name: [blob_shape(blob) for blob in layer.blobs]
-            for layer in [*net.layer, *net.layers] if layer.blobs}
+    """{layer name: [shape of each blob]} of the layers with weights; V1 and V0 files (`layers`, 4-d blobs) as well."""
+    old = [layer.layer if layer.HasField("layer") else layer for layer in net.layers]
+    return {layer.name: [blob_shape(blob) for blob in layer.blobs] for layer in [*net.layer, *old] if layer.blobs}
 
 
 def blob_shape(blob):
