@@ -86,7 +86,7 @@ def _check_space(images: ImageSet, destination: Path, image_format: ImageFormat)
     destination.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(destination.parent).free
     if free < need:
-        raise PrepError(f"{destination}: needs {need / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free; "
+        raise PrepError(f"{destination}: needs {need / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB free; "
                         "free some, use --encoded or another --out")
 
 
@@ -195,7 +195,9 @@ def _report_failures(images: ImageSet, failures: list[Failure], destination: Pat
     named = "; ".join(f"{images.ids[failure.row]}: {failure.reason}" for failure in failures[:NAMED_FAILURES])
     message = f"{len(failures)} of {len(images)} images unreadable, listed in {listing} ({named}" \
               f"{'; ...' if len(failures) > NAMED_FAILURES else ''})"
-    if not skip or len(failures) == len(images):
+    if len(failures) == len(images):
+        raise PrepError(f"{message}; are --data or --root right?")
+    if not skip:
         raise PrepError(f"{message}; mend them, or leave them out with --skip-unreadable")
     tqdm.write(f"left out: {message}", file=sys.stderr)
 

@@ -110,7 +110,7 @@ def test_a_class_that_skipping_empties_is_an_error(tmp_path):
 
 
 def test_all_unreadable_is_an_error_even_when_skipping(tmp_path):
-    with pytest.raises(PrepError, match="50 of 50"):
+    with pytest.raises(PrepError, match="50 of 50 images unreadable.*--root right"):
         write(images(broken=range(50)), tmp_path / "x", skip_unreadable=True)
 
 
@@ -137,7 +137,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
 
 
 def test_a_disk_too_small_is_seen_before_the_work(tmp_path):
-    with pytest.raises(PrepError, match="needs .* GB, the disk has"):
+    with pytest.raises(PrepError, match="needs .* MB, the disk has"):
         write(images(), tmp_path / "x", ImageFormat(1 << 20))  # 3 TB an image
 
 
@@ -148,6 +148,13 @@ def test_a_failed_overwrite_keeps_the_old_database(tmp_path):
     assert json.loads((tmp_path / "x/meta.json").read_text()) == before
     after = write(images(20), tmp_path / "x")
     assert len(entries(tmp_path / "x")) == after["count"] == 20
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_a_killed_run_left_is_cleared(tmp_path):
+    (tmp_path / "x.partial").mkdir()
+    (tmp_path / "x.partial/data.mdb").write_bytes(b"half")
+    assert write(images(), tmp_path / "x")["count"] == len(entries(tmp_path / "x"))
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
