@@ -1,9 +1,10 @@
 """Time make_lmdb against Caffe's convert_imageset on the same image files, and reading what they wrote.
 
 Whole commands are timed, start-up and the final sync to disk included, in turns, so that a busy
-machine slows both. Raw and PNG-encoded databases; median of the rounds.
+machine slows both; processor time is beside it. Raw and PNG-encoded databases; median of the rounds.
 """
 import argparse
+import resource
 import shutil
 import statistics
 import subprocess
@@ -33,7 +34,8 @@ CONVERT = ROOT / "build/caffe/current/build/tools/convert_imageset"
 class Result:
     tool: str
     encoded: bool
-    seconds: list[float]  # one a round
+    seconds: list[float]  # by the clock, one a round
+    processor: list[float]  # seconds of processor time, user and system
     megabytes: float = 0.0
     read_rate: float = 0.0  # images/s
 
@@ -86,12 +88,14 @@ def _write_images(images: ImageSet, count: int, folder: Path) -> int:
 
 def _compare(folder: Path, encoded: bool, args) -> list[Result]:
     """Both tools in turns, then the size and reading speed of what the last round left."""
-    results = [Result("convert_imageset", encoded, []), Result("make_lmdb", encoded, [])]
+    results = [Result("convert_imageset", encoded, [], []), Result("make_lmdb", encoded, [], [])]
     databases = [folder / "theirs", folder / "ours/test_lmdb"]
     for _ in range(args.rounds):
         for result, command in zip(results, (_convert_command, _our_command)):
             shutil.rmtree(folder / "theirs" if command is _convert_command else folder / "ours", ignore_errors=True)
-            result.seconds.append(_timed(command(folder, encoded, args.size)))
+            clock, processor = _timed(command(folder, encoded, args.size))
+            result.seconds.append(clock)
+            result.processor.append(processor)
     for result, database in zip(results, databases):
         result.megabytes = (database / "data.mdb").stat().st_size / 1e6
         result.read_rate = _read_rate(database)
@@ -110,12 +114,18 @@ def _convert_command(folder: Path, encoded: bool, size: int) -> list:
             *["--encoded", "--encode_type=png"] * encoded, f"{folder}/images/", folder / "list.txt", folder / "theirs"]
 
 
-def _timed(command: list) -> float:
-    start = time.perf_counter()
+def _timed(command: list) -> tuple[float, float]:
+    """Seconds by the clock and of processor time."""
+    start, used = time.perf_counter(), _children_seconds()
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise PrepError(f"{command[0]} failed: {done.stderr.strip().splitlines()[-1]}")
-    return time.perf_counter() - start
+    return time.perf_counter() - start, _children_seconds() - used
+
+
+def _children_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _decoded(database: Path):
@@ -138,11 +148,12 @@ def _read_rate(database: Path) -> float:
 def table(results: list[Result], count: int) -> str:
     """A row a tool and storage; the ratio is to convert_imageset with the same storage."""
     base = {result.encoded: statistics.median(result.seconds) for result in results if result.tool == "convert_imageset"}
-    rows = [f"{'program':<18}{'storage':<9}{'images/s':>9}{'ratio':>7}{'MB':>8}{'KB/image':>10}{'read images/s':>15}"]
+    rows = [f"{'program':<18}{'storage':<9}{'images/s':>9}{'ratio':>7}{'CPU ms/image':>14}{'MB':>8}{'KB/image':>10}{'read images/s':>15}"]
     for result in results:
         seconds = statistics.median(result.seconds)
         rows.append(f"{result.tool:<18}{'PNG' if result.encoded else 'raw':<9}{count / seconds:>9.0f}"
-                    f"{base[result.encoded] / seconds:>7.2f}{result.megabytes:>8.0f}"
+                    f"{base[result.encoded] / seconds:>7.2f}{statistics.median(result.processor) / count * 1e3:>14.2f}"
+                    f"{result.megabytes:>8.0f}"
                     f"{result.megabytes * 1e3 / count:>10.1f}{result.read_rate:>15.0f}")
     return "\n".join(rows)
 

@@ -120,7 +120,7 @@ def _download(url: str, part: Path) -> None:
 
 
 def _copy(response, file, total: int | None, done: int) -> None:
-    with tqdm(total=total, initial=done, desc=Path(file.name).stem, unit="B", unit_scale=True) as progress:
+    with tqdm(total=total, initial=done, desc=Path(file.name).stem, unit="B", unit_scale=True, disable=None) as progress:
         while block := response.read(BLOCK):
             file.write(block)
             done += len(block)

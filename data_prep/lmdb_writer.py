@@ -95,7 +95,7 @@ def _write_entries(images: ImageSet, order: np.ndarray, partial: Path, image_for
     """Entries in the database, in order, without their datums. After a failure only checks go on, to name them all."""
     kept, failures = [], []
     with LmdbAppender(partial) as database, \
-            tqdm(total=len(order), desc=destination.name, unit=" images", mininterval=0.5) as progress:
+            tqdm(total=len(order), desc=destination.name, unit=" images", mininterval=0.5, disable=None) as progress:
         for entries, failed in _prepared_chunks(images, order, image_format, jobs):
             failures += failed
             if skip_unreadable or not failures:

@@ -5,6 +5,7 @@ The training database is shuffled by a fixed seed, the test database keeps its o
 import argparse
 import ctypes
 import fcntl
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -48,18 +49,35 @@ def _keep_freed_memory() -> None:
 
 
 def _write_split(args, split: str, images: ImageSet) -> None:
-    seed = args.seed if split == "train" else None
-    common = {"seed": seed, "jobs": args.jobs, "skip_unreadable": args.skip_unreadable,
-              "dataset": "cifar10" if is_cifar10(images) else args.out.name, "split": split}
-    target = _database(args, split)
-    meta = write_database(images, target, ImageFormat(args.size, args.grey, args.encoded), **common)
-    _print_summary(target, meta)
+    meta = _write(args, split, images, _database(args, split), ImageFormat(args.size, args.grey, args.encoded))
     if args.originals and meta["resized"]:
-        originals = write_database(images, _originals(args, split), ImageFormat(0, args.grey, args.encoded),
-                                   same_size=False, **common)
-        _print_summary(_originals(args, split), originals)
+        _write(args, split, images, _originals(args, split), ImageFormat(0, args.grey, args.encoded), same_size=False)
     elif args.originals:
-        print(f"{target}: the images have this size already; no originals beside it")
+        print(f"{_database(args, split)}: the images have this size already; no originals beside it")
+
+
+def _write(args, split: str, images: ImageSet, target: Path, image_format: ImageFormat, same_size: bool = True) -> dict:
+    """meta.json of the database at `target`, made now unless it is there and to be kept."""
+    seed = args.seed if split == "train" else None
+    if args.keep and target.exists():
+        meta = _kept_meta(target, seed, image_format)
+    else:
+        meta = write_database(images, target, image_format, seed=seed, jobs=args.jobs, same_size=same_size,
+                              skip_unreadable=args.skip_unreadable, split=split,
+                              dataset="cifar10" if is_cifar10(images) else args.out.name)
+    _print_summary(target, meta)
+    return meta
+
+
+def _kept_meta(path: Path, seed: int | None, image_format: ImageFormat) -> dict:
+    """meta.json of an older database; PrepError if it was made with other settings."""
+    meta = json.loads((path / "meta.json").read_text())
+    found = (meta["seed"], meta["encoded"], meta["channels"] == 1)
+    sizes = {image_format.size, meta["height"], meta["width"]} if image_format.size else set()
+    if found != (seed, image_format.encoded, image_format.grey) or len(sizes) > 1:
+        raise PrepError(f"{path}: was made with other settings (--seed, --size, --grey or --encoded); "
+                        "make it anew with --overwrite instead of --keep")
+    return meta
 
 
 def _print_summary(path: Path, meta: dict) -> None:
@@ -81,7 +99,7 @@ def _check_absent(args) -> None:
     wanted = [_database(args, split) for split in args.splits]
     wanted += [_originals(args, split) for split in args.splits if args.originals]
     for path in wanted:
-        if path.exists() and not args.overwrite:
+        if path.exists() and not (args.overwrite or args.keep):
             raise PrepError(f"{path}: exists already; use it, or make it anew with --overwrite")
 
 
@@ -163,7 +181,9 @@ def _common_options() -> argparse.ArgumentParser:
     common.add_argument("--jobs", type=_jobs, default=len(os.sched_getaffinity(0)), help="threads")
     common.add_argument("--skip-unreadable", action="store_true",
                         help="leave unreadable images out, listed in <split>_lmdb_unreadable.txt")
-    common.add_argument("--overwrite", action="store_true", help="replace databases that exist")
+    existing = common.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace databases that exist")
+    existing.add_argument("--keep", action="store_true", help="keep databases that exist and make only the missing ones")
     return common
 
 

@@ -89,6 +89,19 @@ def test_an_existing_database_is_not_touched_unless_told(folder, tmp_path):
     assert json.loads((tmp_path / "d/test_lmdb/meta.json").read_text())["channels"] == 1
 
 
+def test_keep_makes_only_what_is_missing(folder, tmp_path):
+    options = {"data": folder, "out": tmp_path / "d", "size": 28}
+    assert run("folders", "--splits", "train", **options) == 0
+    before = (tmp_path / "d/train_lmdb").stat().st_ino
+    assert run("folders", "--keep", "--originals", **options) == 0
+    assert (tmp_path / "d/train_lmdb").stat().st_ino == before
+    assert {path.name for path in (tmp_path / "d").iterdir()} == {
+        "train_lmdb", "test_lmdb", "train_originals_lmdb", "test_originals_lmdb"}
+    for other in (["--seed", "9"], ["--size", "27"], ["--grey"], ["--encoded"]):
+        with pytest.raises(PrepError, match="train_lmdb: was made with other settings"):
+            main(["folders", "--data", str(folder), "--out", str(tmp_path / "d"), "--size", "28", "--keep", *other])
+
+
 def test_two_writers_at_a_time(folder, tmp_path):
     handle = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
