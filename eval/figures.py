@@ -78,7 +78,7 @@ def baseline_figure(figures, results):
     k = np.arange(1, min(map(len, curves.values())) + 1)
 
     def draw(axes):
-        for (name, curve), style in zip(curves.items(), ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))):
+        for (name, curve), style in zip(curves.items(), ("-", "--", "-.", ":", (0, (8, 2)))):
             axes.plot(k, curve[:len(k)], linestyle=style, color=OURS["bcs"] if name == "ours" else INK, label=name,
                       linewidth=1.8 if name == "ours" else 1.2)
         axes.set(xlabel="first k results", ylabel="precision", xlim=(0, len(k)), ylim=(0, 1.02))

@@ -5,7 +5,7 @@ With rel_j = 1 if the j-th result is relevant and K results kept:
     AP@K        = sum_j precision@j * rel_j / (relevant among the first K); a query without any scores 0
     mAP@K       = mean of AP@K over all queries
 The denominator of AP is the number of hits within K, not the number of relevant images in the database
-(`total_relevant` asks for that one).
+(protocols.ranking_ap offers that one).
 """
 
 import numpy as np
@@ -26,17 +26,13 @@ def relevance(query_labels, db_labels, ids):
     return np.einsum("ql,qkl->qk", query_labels.astype(bool), db_labels.astype(bool)[ids])
 
 
-def average_precision(relevant, total_relevant=None):
-    """AP of each row of `relevant` (Q, K) bool, as (Q,) float64; a row without a hit scores 0.
-
-    total_relevant: (Q,) relevant images in the whole database, to divide by instead of the hits within K.
-    """
+def average_precision(relevant):
+    """AP of each row of `relevant` (Q, K) bool, as (Q,) float64; a row without a hit scores 0."""
     hits = np.cumsum(relevant, axis=1)
     precision = hits / np.arange(1, relevant.shape[1] + 1)
     found = hits[:, -1]
     precision_sum = np.einsum("qk,qk->q", precision, relevant)
-    divisor = found if total_relevant is None else total_relevant
-    return np.divide(precision_sum, divisor, out=np.zeros(len(relevant)), where=found > 0)
+    return np.divide(precision_sum, found, out=np.zeros(len(relevant)), where=found > 0)
 
 
 def score_ranking(ids, query_labels, db_labels, threads=None):

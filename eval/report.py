@@ -246,7 +246,7 @@ def classes_section(drawn, results, class_name):
 def codes_section(drawn, results):
     codes = results["codes"]
     text = (f"{codes['distinct']:,} distinct codes among {results['database']:,} images. The bits' entropies add up to "
-            f"{codes['entropy']:.1f} of {results['bits']}; {codes['constant_bits']} bits never change.")
+            f"{codes['entropy']:.1f} of {results['bits']}." + (f" {codes['constant_bits']} bits never change." if codes["constant_bits"] else ""))
     return section("The codes", paragraph(text), side_by_side(
         ("Balance of each bit", fig.balance_figure(drawn, codes)),
         ("Distances within and between classes", fig.histogram_figure(drawn, codes))))
