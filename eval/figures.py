@@ -6,6 +6,7 @@ import io
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from eval_files import whole_file, write_text
 
@@ -50,7 +51,8 @@ def precision_figure(figures, results, published=None):
 
     def draw(axes):
         for name, search in searches.items():
-            axes.plot(k, search["precision_at_k"][:len(k)], color=OURS[name], label=NAMES[name])
+            dashes = "--" if name == "hdl" else "-"  # often on top of the codes alone
+            axes.plot(k, search["precision_at_k"][:len(k)], dashes, color=OURS[name], label=NAMES[name])
         if published:
             ends = spread([curve[-1] for curve in published["methods"].values()], 0.042)
             for (method, curve), end in zip(published["methods"].items(), ends):
@@ -106,6 +108,7 @@ def sweep_figure(figures, sweep, chosen):
         axes.plot(columns["radius"], columns["precision_at_10"], color=OURS["hdl"], marker="o", markersize=3)
         axes.set(xlabel="T", ylabel="precision of the first 10")
         axes.yaxis.label.set_color(OURS["hdl"])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.axvline(chosen, color=GREY, linewidth=1, linestyle=":")
         axes.annotate(f"T = {chosen}", (chosen, 1), xycoords=axes.get_xaxis_transform(), xytext=(3, -8),
                       textcoords="offset points", fontsize=9, color="#666666")
