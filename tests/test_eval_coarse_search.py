@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from codes import pack
-from coarse_search import CodeIndex
+from coarse_search import SAMPLE, CodeIndex, true_positions
 from eval_errors import EvalError
 from eval_references import hamming_ranking
 
@@ -61,3 +61,21 @@ def test_different_lengths_and_empty_database_are_errors():
         CodeIndex(pack(np.zeros((3, 8), bool))).search(pack(np.zeros((1, 48), bool)), 1)
     with pytest.raises(EvalError, match="no codes"):
         CodeIndex(pack(np.zeros((0, 8), bool)))
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 64, 1003])
+@pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
+def test_true_positions_are_those_of_numpy(count, share):
+    mask = np.random.default_rng(count).random(count) < share
+    assert np.array_equal(true_positions(mask), np.flatnonzero(mask))
+
+
+@pytest.mark.parametrize("bits", [48, 300])
+def test_a_sample_that_misleads_changes_nothing(bits):
+    """Every sampled entry (a stride apart) is near, all others are far: the first radius holds too few."""
+    database = np.ones((SAMPLE * 4, bits), bool)
+    database[::4] = False
+    query = np.zeros((1, bits), bool)
+    ids, distances = CodeIndex(pack(database)).search(pack(query), SAMPLE + 1000)
+    assert np.array_equal(ids[0], np.append(np.arange(0, SAMPLE * 4, 4), np.delete(np.arange(SAMPLE * 4), np.s_[::4])[:1000]))
+    assert distances[0, SAMPLE - 1] == 0 and distances[0, SAMPLE] == bits
