@@ -2,6 +2,7 @@
 import hashlib
 import json
 import resource
+from dataclasses import replace
 
 import lmdb
 import numpy as np
@@ -60,12 +61,19 @@ def test_threads_do_not_change_the_database(tmp_path):
     assert len(fingerprints) == 1
 
 
-def test_fingerprint_by_hand_and_its_dependence_on_order_and_content(tmp_path):
+def test_fingerprint_by_hand(tmp_path):
     source = images(2)
-    digests = b"".join(hashlib.sha256(f"{row} 3 8 8\n".encode() + source.read(row).transpose(2, 0, 1).tobytes()).digest()
-                       for row in range(2))
-    assert write(source, tmp_path / "a")["fingerprint"] == hashlib.sha256(digests).hexdigest()
-    assert write(images(50), tmp_path / "b")["fingerprint"] != write(images(50), tmp_path / "c", seed=1)["fingerprint"]
+    digests = b"".join(hashlib.sha256(f"{row} 3 16 16\n".encode() + source.read(row).tobytes()).digest() for row in range(2))
+    assert write(source, tmp_path / "a", ImageFormat(16))["fingerprint"] == hashlib.sha256(digests).hexdigest()
+
+
+def test_fingerprint_depends_on_order_labels_pixels_and_size(tmp_path):
+    source = images()
+    relabelled = replace(source, labels=(source.labels + 1) % 3)
+    changed = replace(source, read=lambda row: source.read(row) if row != 49 else source.read(row) ^ 1)
+    found = [write(source, tmp_path / "a"), write(source, tmp_path / "b", seed=1), write(relabelled, tmp_path / "c"),
+             write(changed, tmp_path / "d"), write(source, tmp_path / "e", ImageFormat(9))]
+    assert len({meta["fingerprint"] for meta in found}) == 5
 
 
 def test_encoded_holds_the_same_pixels_and_the_same_fingerprint(tmp_path):
