@@ -61,7 +61,6 @@ mean: $(MEAN)  ## the ImageNet mean image that the prototxt name, data/ilsvrc_20
 ifeq ($(NET),lenet)
 DATA_DIR := data/$(DATASET)28
 PREP_OPTIONS := --size 28 --grey
-EXTRACT_FROM := lmdb
 WEIGHTS ?= none
 NET_NEEDS :=
 # Its matrices are small: a second BLAS thread gains little on an idle machine and loses much on a busy one.
@@ -69,7 +68,6 @@ CAFFE_ENV := env OPENBLAS_NUM_THREADS=1
 else
 DATA_DIR := data/$(DATASET)
 PREP_OPTIONS := --size 256 --originals
-EXTRACT_FROM := originals_lmdb
 NET_NEEDS := $(MEAN)
 endif
 
@@ -95,15 +93,17 @@ inputs: .venv/.requirements
 databases: inputs $(CAFFE_READY) $(NET_NEEDS)
 	@if [ -e $(DATA_DIR)/train_lmdb ] && [ -e $(DATA_DIR)/test_lmdb ]; then \
 	    $(if $(DATA),echo "$(DATA_DIR) is kept as it was made (DATA= is not read again; remove the folder to make it anew)",:); \
-	else $(PYTHON) data_prep/make_lmdb.py $(SOURCE_$(DATASET)) --out $(DATA_DIR) $(PREP_OPTIONS); fi
+	else $(PYTHON) data_prep/make_lmdb.py $(SOURCE_$(DATASET)) --out $(DATA_DIR) $(PREP_OPTIONS) --keep; fi
 
 trained: databases $(PROTOTXT)/solver.prototxt
 	@$(CAFFE_ENV) $(PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) --weights $(WEIGHTS_FILE) \
 	    --seed $(SEED) --gpu $(GPU) $(if $(ITERS),--iterations $(ITERS)) $(TRAIN_OPTIONS)
 
+# From the originals where there are some: the authors' evaluation resizes in float, the databases hold rounded pixels.
 features: trained
 	@for split in train test; do \
-	    $(CAFFE_ENV) $(PYTHON) python/extract.py --run $(RUN_DIR) --lmdb $(DATA_DIR)/$${split}_$(EXTRACT_FROM) \
+	    images=$(DATA_DIR)/$${split}_originals_lmdb; [ -d $$images ] || images=$(DATA_DIR)/$${split}_lmdb; \
+	    $(CAFFE_ENV) $(PYTHON) python/extract.py --run $(RUN_DIR) --lmdb $$images \
 	        --out $(RUN_DIR)/features/$$split --protocol $(PROTOCOL) --gpu $(GPU); \
 	done
 
@@ -112,7 +112,11 @@ experiment: features
 	@results=$(RUN_DIR)/eval/results.json; report=$(RUN_DIR)/eval/report.html; \
 	if [ -z "$(EVAL_OPTIONS)" ] && [ -e $$report ] && [ $$results -nt $(RUN_DIR)/features/train/meta.json ] \
 	    && [ $$results -nt $(RUN_DIR)/features/test/meta.json ]; then echo "$$report: kept, made from these features"; \
-	else $(PYTHON) eval/evaluate.py --features $(RUN_DIR)/features --out $(RUN_DIR)/eval $(EVAL_OPTIONS); fi
+	else $(MAKE) evaluate; fi
+
+.PHONY: evaluate
+evaluate: .venv/.requirements  ## evaluate the features of RUN= again, without Caffe (EVAL_OPTIONS=, e.g. --score-only)
+	@$(PYTHON) eval/evaluate.py --features $(RUN_DIR)/features --out $(RUN_DIR)/eval $(EVAL_OPTIONS)
 
 .PHONY: demo train-mnist train-cifar
 demo:  ## the main job end to end on 5,000 MNIST digits, LeNet, 48 bits: about a minute after the Caffe build
