@@ -56,11 +56,10 @@ def fill_pre_processing(options, train_val):
 
 
 def input_shape(net_file):
-    """(batch, channels, height, width) of a deploy prototxt, by its Input layer or its old input fields."""
+    """(batch, channels, height, width) of a deploy prototxt."""
     from prototxt_files import read_net
     net = read_net(net_file)
     shapes = [list(layer.input_param.shape[0].dim) for layer in net.layer if layer.type == "Input" and layer.input_param.shape]
-    shapes += [list(shape.dim) for shape in net.input_shape] + ([list(net.input_dim[:4])] if net.input_dim else [])
     if not shapes or len(shapes[0]) != 4:
         raise DriverError(f"{net_file} has no 4-d input: extraction takes a deploy net, not a train_val net")
     if shapes[0][2] != shapes[0][3]:

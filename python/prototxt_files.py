@@ -1,11 +1,12 @@
 """Reads solvers and nets, whose mistakes Caffe itself would answer with an abort."""
 import os
+import shutil
 
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 from driver_errors import DriverError
-from old_formats import upgraded_net
+from old_formats import TODAY, generation, upgraded_net
 
 
 def read_text(path, message, kind):
@@ -32,6 +33,15 @@ def read_solver(path):
 def read_net(path):
     """NetParameter in today's format, whatever the file's is."""
     return upgraded_net(read_text(path, caffe_pb2.NetParameter(), "net"), path)
+
+
+def copy_net(path, target):
+    """The net's file, to the letter; written anew when it is of an older format."""
+    if generation(read_text(path, caffe_pb2.NetParameter(), "net")) == TODAY:
+        shutil.copyfile(path, target)
+        return
+    with open(target, "w") as file:
+        file.write(f"# {path} in today's format\n{text_format.MessageToString(read_net(path))}")
 
 
 def layers_of_phase(net, phase):

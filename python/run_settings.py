@@ -10,7 +10,7 @@ from google.protobuf import text_format
 
 from data_checks import check_data_layer
 from driver_errors import DriverError
-from prototxt_files import data_layer, loss_bottoms, read_net, read_solver
+from prototxt_files import copy_net, data_layer, loss_bottoms, read_net, read_solver
 from run_files import write_json
 from weights import sha256
 
@@ -116,7 +116,7 @@ def write_resolved(run, problem, seed, prefix, gpus):
     resolved.solver_mode = mode.GPU if gpus else mode.CPU
     resolved.device_id = gpus[0] if gpus else 0
     resolved.snapshot_after_train = False
-    shutil.copyfile(problem.net_file, resolved.net)
+    copy_net(problem.net_file, resolved.net)
     deploy = os.path.join(os.path.dirname(problem.solver_file), "deploy.prototxt")
     if os.path.exists(deploy):
         shutil.copyfile(deploy, os.path.join(run, "deploy.prototxt"))

@@ -73,7 +73,8 @@ def make_solver(solver_file, initial, problem, console):
         print(found.sentence(initial), file=console)
     else:
         print("no weights given (WEIGHTS=none): every layer starts from its filler", file=console)
-    return solver, TestSet(problem.net_file, problem.net, problem.test_images, solver.net)
+    resolved_net = os.path.join(os.path.dirname(solver_file), "train_val.prototxt")
+    return solver, TestSet(resolved_net, problem.net, problem.test_images, solver.net)
 
 
 def join_others(options, solver_file, solver, snapshots, problem):
