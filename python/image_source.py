@@ -116,7 +116,7 @@ class FileSource:
                 path, _, label = line.strip().rpartition(" ")
                 if not path or not label.lstrip("-").isdigit():
                     raise DriverError(f"{list_file}, line {number}: expected `path label`, found {line.strip()!r}")
-                yield os.path.join(self.root, path), int(label)
+                yield os.path.normpath(os.path.join(self.root, path)), int(label)
 
     def fingerprint(self):
         digest = hashlib.sha256()

@@ -3,7 +3,7 @@
 Caffe reports on file descriptor 2 and answers a failed CHECK with abort(): without this, a user would see thousands of
 lines of log and a core dump. The parent only waits; when Caffe aborts it prints Caffe's last words from the log.
 
-The fork comes before Caffe, OpenBLAS or CUDA are loaded: callers import them inside `work`.
+The fork comes before Caffe and CUDA are loaded and before OpenCV has started threads: `work` imports what it needs.
 """
 import ctypes
 import errno

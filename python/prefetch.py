@@ -8,6 +8,7 @@ import os
 import signal
 import traceback
 
+import cv2
 import numpy as np
 
 from driver_errors import DriverError
@@ -38,6 +39,7 @@ class Prefetcher:
         self.images = shared_array((SLOTS, batch, *shape), np.float32)
         self.labels = shared_array((SLOTS, batch), np.int64)
         self.thumbs = shared_array((SLOTS, batch, thumb_size, thumb_size, 3), np.uint8)
+        cv2.setNumThreads(1)  # the net needs the other cores. Before the fork: OpenCV's threads do not survive one
         context = multiprocessing.get_context("fork")
         self.free = context.SimpleQueue()
         self.filled, self.filled_end = context.Pipe(duplex=False)
@@ -58,8 +60,6 @@ class Prefetcher:
             self.filled_end.send(f"the image reader failed:\n{traceback.format_exc()}")
 
     def _fill(self):
-        import cv2
-        cv2.setNumThreads(1)  # the net needs the other cores
         slot, used = None, 0
         for image, label in self.source.read(self.start):
             slot = self.free.get() if slot is None else slot

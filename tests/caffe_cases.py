@@ -11,7 +11,7 @@ import numpy as np
 from caffe.proto import caffe_pb2
 
 REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SIDE, CROP, CLASSES, BITS, BATCH = 24, 20, 4, 8, 8
+SIDE, CROP, CLASSES, BITS, BATCH = 36, 20, 4, 8, 8
 TRAIN_IMAGES, TEST_IMAGES = 60, 50  # the batch divides neither
 SCALE = 0.0078125
 

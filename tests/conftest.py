@@ -1,7 +1,10 @@
 """Fixtures shared by the tests of the driver."""
+import faulthandler
+import importlib
 import os
 import types
 
+import cv2
 import pytest
 
 os.environ.setdefault("GLOG_minloglevel", "2")  # Caffe logs every net it builds; set before pycaffe is loaded
@@ -19,16 +22,18 @@ def problem(tmp_path, monkeypatch):
 @pytest.fixture
 def call(capfd):
     """call(program, *arguments) -> (exit status, what it said). In this process up to the driver's own fork: quicker than `run`."""
-    import importlib
-
     def call(program, *arguments):
         capfd.readouterr()
+        cv2.setNumThreads(1)  # another test may have started OpenCV's threads, which a fork does not survive
+        faulthandler.disable()  # Caffe's aborts in the driver's child are the driver's affair
         try:
             status = importlib.import_module(program).main(list(map(str, arguments)))
         except SystemExit as stop:
             status, said = (1, stop.code) if isinstance(stop.code, str) else (stop.code, "")
         else:
             said = ""
+        finally:
+            faulthandler.enable()
         captured = capfd.readouterr()
         return status, f"{captured.out}{captured.err}{said}"
     return call

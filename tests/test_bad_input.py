@@ -37,7 +37,7 @@ def test_solver_that_names_no_net_or_a_missing_one(problem, call):
     ('source: "train_lmdb"', 'source: "gone_lmdb"', "Data layer 'data' reads gone_lmdb, which is no LMDB directory"),
     ('mean_file: "mean.binaryproto"', 'mean_file: "gone.binaryproto"', "mean image gone.binaryproto does not exist"),
     ('mean_file: "mean.binaryproto"', 'mean_file: "solver.prototxt"', "solver.prototxt is not a mean image"),
-    ("crop_size: 20", "crop_size: 30", "crop_size 30 is larger than the 24x24 images of train_lmdb"),
+    ("crop_size: 20", "crop_size: 40", "crop_size 40 is larger than the 36x36 images of train_lmdb"),
     ("num_output: 4 ", "num_output: 3 ", "has 3 outputs, but the labels of train_lmdb go from 0 to 3"),
     ('type: "ReLU"', 'type: "ReLy"', "Unknown layer type: ReLy"),
     ('type: "Data"', 'type: "Data', "is not a net prototxt: 2:"),
@@ -57,7 +57,7 @@ def test_mean_image_of_the_wrong_size(problem, call, encoded):
         change(problem / "train_val.prototxt", '"train_lmdb"', '"png_lmdb"')
     write_mean(problem / "mean.binaryproto", images_of(4, 1, side=32)[0])
     status, said = train(call)
-    assert status == 1 and "mean.binaryproto is (3, 32, 32) (channels, height, width), the images are (3, 24, 24)" in said
+    assert status == 1 and "mean.binaryproto is (3, 32, 32) (channels, height, width), the images are (3, 36, 36)" in said
 
 
 def test_labels_file_is_believed_before_the_entries(problem, call):

@@ -13,7 +13,7 @@ RUN = ROOT / "runs" / "test-end-to-end"
 
 def experiment():
     done = subprocess.run(["make", "experiment", "DATASET=digits", "NET=lenet", "BITS=48", f"RUN={RUN.name}", "WEIGHTS=none",
-                           "ITERS=120", "GPU=none", "TRAIN_OPTIONS=--snapshot-every 60"], cwd=ROOT, capture_output=True, text=True)
+                           "ITERS=300", "GPU=none", "TRAIN_OPTIONS=--snapshot-every 150"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -46,7 +46,7 @@ def test_training_to_report(printed):
     results = json.loads((RUN / "eval" / "results.json").read_text())
     assert (results["queries"], results["database"], results["bits"], results["top_k"]) == (1000, 4000, 48, 1000)
     assert len(results["precision_at_k"]) == 1000
-    assert results["map"] > 0.3  # chance is 0.1: 120 iterations have learned something
+    assert results["map"] > 0.5  # chance is 0.1: 300 iterations have learned something
     assert results["map"] == pytest.approx(textbook_map(1000), abs=1e-12)
     assert set(results["two_stage"]) >= {"radius", "pool_mean", "precision_at_k"}
     assert (RUN / "eval" / "report.html").stat().st_size > 10_000
