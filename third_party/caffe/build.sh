@@ -34,7 +34,7 @@ likely_cause() {
     elif grep -qE 'Could NOT find|Could not find' "$log"; then
         echo "a library is missing: $(grep -m1 -oE 'Could (NOT|not) find [^ ]+' "$log"); make setup installs Debian's"
     elif grep -qE 'hunk|FAILED' "$log"; then echo "CAFFE_SRC is not BVLC Caffe at commit 99bd997"
-    else echo "a library or compiler newer or older than those in README's table of systems tried"
+    else echo "a library or compiler newer or older than those the README names as tried"
     fi
 }
 
