@@ -23,13 +23,15 @@ def source_of(options):
     return LmdbSource(options.lmdb) if options.lmdb else FileSource(options.images, options.root)
 
 
-def fill_from_run(options):
+def fill_from_run(options, console):
     """--run gives the net, the weights and the pre-processing of its test phase, unless options name others."""
     if options.run:
         options.net = options.net or os.path.join(options.run, "deploy.prototxt")
         options.weights = options.weights or os.path.join(options.run, "final.caffemodel")
         fill_pre_processing(options, os.path.join(options.run, "train_val.prototxt"))
     options.scale = 1.0 if options.scale is None else options.scale
+    if options.weights and not options.net:
+        options.net = deploy_for(options, console)
     for name in ("net", "weights", "mean"):
         if not getattr(options, name):
             raise DriverError(f"--{name} is missing (or give --run)" +
@@ -37,6 +39,14 @@ def fill_from_run(options):
     for path in (options.net, options.weights):
         if not os.path.isfile(path):
             raise DriverError(f"{path}: no such file")
+
+
+def deploy_for(options, console):
+    """The template's deploy net, written beside the features, for a model that came without one."""
+    from model_file import write_deploy
+    net, model = write_deploy(options.weights, os.path.dirname(options.out.rstrip("/")) or ".")
+    print(f"no --net: {options.weights} is {model}; its deploy net is written to {net}", file=console)
+    return net
 
 
 def fill_pre_processing(options, train_val):
@@ -88,8 +98,8 @@ class Extractor:
         """The blob that the final Softmax or the end of the net gives, when the net goes on to class scores."""
         if "latent" not in self.blobs:
             return None
-        last = self.net.outputs[-1]
-        return last if self.net.blobs[last].data.ndim == 2 and last != self.blobs["latent"] else None
+        ends = [blob for blob in self.net.outputs if self.net.blobs[blob].data.ndim == 2 and blob not in self.blobs.values()]
+        return ends[-1] if ends else None
 
     def _load(self, net_file, weights, match):
         """Loads the weights; a layer that the wanted blobs depend on and that the file lacks is an error."""
@@ -189,7 +199,7 @@ def extract(options, console):
     gpus = device.choose(options.gpu)
     if len(gpus) > 1:
         raise DriverError(f"--gpu {options.gpu}: extraction takes one GPU")
-    fill_from_run(options)
+    fill_from_run(options, console)
     source = source_of(options)
     preprocess, batch = pre_processing(options)
     origin = made_from(options, source, preprocess)
@@ -253,7 +263,7 @@ def parse_arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--run", help="a run's folder: its deploy net, final weights, mean image and scale are the defaults")
-    parser.add_argument("--net", help="deploy prototxt")
+    parser.add_argument("--net", help="deploy prototxt (default: the run's; without one, the template's where the weights fit it)")
     parser.add_argument("--weights", help="caffemodel")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--lmdb", help="LMDB of Caffe Datums, of 256x256 or of original images")

@@ -1,0 +1,92 @@
+"""What a caffemodel of this family is, read from its layers alone: body, code length, classes; and a deploy net for it.
+
+Serves models that come without a deploy prototxt, such as those of the paper's authors.
+"""
+import os
+from dataclasses import dataclass
+
+from driver_errors import DriverError
+from net_template import commented, net_text
+from nets import CLASSIFIER, LATENT, NETS, DataSet, Setting, deploy
+from run_files import put_in_place
+from weights import read_caffemodel, stored_layers
+
+
+@dataclass(frozen=True)
+class Model:
+    """net: a name of nets.NETS. classes: None without the classifier layer."""
+    net: str
+    bits: int
+    classes: int | None
+
+    def __str__(self):
+        classes = f"{self.classes} classes" if self.classes else "no classifier"
+        return f"{NETS[self.net].title}, {self.bits} bits, {classes}"
+
+
+def identify(path):
+    """The Model in a file. DriverError that names the first layer which fits none of the templates."""
+    stored = stored_layers(read_caffemodel(path))
+    if LATENT not in stored:
+        raise DriverError(f"{path} has no latent layer {LATENT} (it has {', '.join(stored)}). A hashing model with other layer names "
+                          "needs its deploy net (--net) and --latent-blob; a model without a latent layer gives no codes")
+    bits = stored[LATENT][0][-2]
+    classes = stored[CLASSIFIER][0][-2] if CLASSIFIER in stored else None
+    models = [Model(net, bits, classes) for net in NETS]
+    faults = {model: misfit(stored, model) for model in models}
+    for model, fault in faults.items():
+        if not fault:
+            return model
+    nearest = max(models, key=lambda model: len(stored.keys() & {layer.name for layer in deploy_net(model).layer}))
+    raise DriverError(f"{path} is of another architecture than the template's {NETS[nearest.net].title}: {faults[nearest]}. "
+                      "Give its deploy net with --net")
+
+
+def misfit(stored, model):
+    """What in a file's layers contradicts a Model's template, or None."""
+    wanted = {layer.name: layer for layer in deploy_net(model).layer if layer.type in ("Convolution", "InnerProduct")}
+    extra = [name for name in stored if name not in wanted]
+    if extra:
+        return f"it has a layer {extra[0]}, which the template has not"
+    for name, layer in wanted.items():
+        if name not in stored:
+            return f"layer {name} is missing"
+        have, want = layer_size(layer.type, stored[name][0]), template_size(layer)
+        if have != want:
+            return f"layer {name} has (outputs, kernel) {have}, not {want}"
+    return None
+
+
+def layer_size(kind, shape):
+    """(outputs, side of the kernel) by the shape of a layer's weights, in today's dimensions or in four."""
+    return (shape[0], shape[-1]) if kind == "Convolution" else (shape[-2], None)
+
+
+def template_size(layer):
+    if layer.type == "InnerProduct":
+        return layer.inner_product_param.num_output, None
+    return layer.convolution_param.num_output, layer.convolution_param.kernel_size[0]
+
+
+def deploy_net(model):
+    """NetParameter of the template's deploy net; it ends with the codes where the model has no classifier."""
+    net = deploy(Setting(DataSet("model", model.classes or 1), model.net, model.bits))
+    if model.classes is None:
+        kept = [layer for layer in net.layer if layer.name not in (CLASSIFIER, "prob")]
+        del net.layer[:]
+        net.layer.extend(kept)
+    net.name = f"{NETS[model.net].title}_{model.bits}bit"
+    return net
+
+
+def write_deploy(weights, folder):
+    """Writes <folder>/deploy.prototxt for a caffemodel that came without; returns (its path, the Model)."""
+    model = identify(weights)
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "deploy.prototxt")
+    with open(path + ".partial", "w") as file:
+        file.write(commented(f"Deploy net for {os.path.basename(weights)} ({model}), which came without one.\n"
+                             "Written by python/model_file.py from the project's template."))
+        file.write(net_text(deploy_net(model), {}))
+    put_in_place(path + ".partial", path)
+    return path, model
