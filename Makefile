@@ -132,7 +132,7 @@ train-cifar:  ## the paper's CIFAR-10 experiment (BITS=48 DATA= WEIGHTS= GPU= IT
 
 # All six code lengths of the paper, one run each, then their table beside the paper's.
 RELEASED_BITS := 12 16 32 48 64 128
-.PHONY: cifar-table query
+.PHONY: cifar-table query upgrade
 cifar-table:  ## train-cifar for 12, 16, 32, 48, 64 and 128 bits, then the table beside the paper's
 	@for bits in $(RELEASED_BITS); do $(MAKE) experiment DATASET=cifar10 NET=caffenet BITS=$$bits RUN=cifar10_caffenet_$$bits; done
 	@$(PYTHON) eval/cifar_table.py $(foreach bits,$(RELEASED_BITS),runs/cifar10_caffenet_$(bits)/eval/results.json)
@@ -154,9 +154,8 @@ test: $(CAFFE_READY)  ## all tests; sets up what they need, Caffe build included
 	@touch $@
 
 .PHONY: bench bench-eval
-bench: $(CAFFE_READY) $(MEAN)  ## databases against convert_imageset, the driver against caffe train and caffe time (DATA=)
+bench: $(CAFFE_READY)  ## make_lmdb against Caffe's convert_imageset (DATA=class folders or a tar of them)
 	@$(PYTHON) data_prep/bench_prep.py $(if $(DATA),--data $(DATA))
-	@$(PYTHON) python/bench_driver.py
 
 bench-eval: .venv/.bench  ## search and mAP against faiss and the usual loops; LARGE=1000000 adds a database of that size
 	@$(PYTHON) eval/bench_eval.py $(if $(LARGE),--large $(LARGE))
