@@ -22,7 +22,7 @@ from image_set import ImageSet, class_counts
 from prep_errors import PrepError
 from prep_pixels import encode_png, planar, resize, to_pixels
 
-CHUNK = 8  # images a worker prepares at a time, written as one transaction; more only need more memory
+CHUNK = 32  # images a worker prepares at a time, written as one transaction
 FIRST_MAP_SIZE = 1 << 30
 NAMED_FAILURES = 5
 

@@ -178,7 +178,8 @@ def _common_options() -> argparse.ArgumentParser:
     common.add_argument("--originals", action="store_true",
                         help="also write <split>_originals_lmdb, the same images in the same order, not resized")
     common.add_argument("--seed", type=int, default=0, help="of the order of the training database")
-    common.add_argument("--jobs", type=_jobs, default=len(os.sched_getaffinity(0)), help="threads")
+    common.add_argument("--jobs", type=_jobs, default=len(os.sched_getaffinity(0)) + 1,
+                        help="threads that prepare images; one more than there are cores, as they also wait for files")
     common.add_argument("--skip-unreadable", action="store_true",
                         help="leave unreadable images out, listed in <split>_lmdb_unreadable.txt")
     existing = common.add_mutually_exclusive_group()
