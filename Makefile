@@ -143,6 +143,10 @@ query: $(CAFFE_READY)  ## ask a run about new images: RUN=name IMAGE=file, direc
 	@$(PYTHON) python/extract.py --run $(RUN_DIR) --images $(IMAGE) --out $(RUN_DIR)/query/features --protocol $(PROTOCOL) --gpu $(GPU)
 	@$(PYTHON) eval/query.py --queries $(RUN_DIR)/query/features --features $(RUN_DIR)/features --out $(RUN_DIR)/query
 
+upgrade: $(CAFFE_READY)  ## bring a net, solver or caffemodel of an older Caffe into today's format: FILE= OUT=
+	@[ -n "$(FILE)" ] || { echo 'upgrade: FILE= is missing: make upgrade FILE=old.caffemodel OUT=new.caffemodel' >&2; exit 2; }
+	@$(PYTHON) python/upgrade.py "$(FILE)" $(if $(OUT),--out "$(OUT)")
+
 # ---------------------------------------------------------------- tests
 .PHONY: test
 test: $(CAFFE_READY)  ## all tests; sets up what they need, Caffe build included
