@@ -54,16 +54,21 @@ def precision_figure(figures, results, published=None):
             dashes = "--" if name == "hdl" else "-"  # often on top of the codes alone
             axes.plot(k, search["precision_at_k"][:len(k)], dashes, color=OURS[name], label=NAMES[name])
         if published:
-            ends = spread([curve[-1] for curve in published["methods"].values()], 0.042)
-            for (method, curve), end in zip(published["methods"].items(), ends):
-                axes.plot(published["k"], curve, color=GREY, linewidth=1)
-                axes.annotate(method, (1, end), xycoords=axes.get_yaxis_transform(), xytext=(4, 0),
-                              textcoords="offset points", fontsize=8, color="#666666", va="center")
+            draw_published(axes, published)
         axes.set(xlabel="first k results", ylabel="precision", xlim=(0, len(k)), ylim=(0.1 if published else None, 1.005))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
 
     columns = {"k": k.tolist()} | {name: s["precision_at_k"][:len(k)] for name, s in searches.items()}
     return figures.make("precision", draw, columns)
+
+
+def draw_published(axes, published):
+    """Published curves ({k, methods}) in grey, named at their end."""
+    ends = spread([curve[-1] for curve in published["methods"].values()], 0.042)
+    for (method, curve), end in zip(published["methods"].items(), ends):
+        axes.plot(published["k"], curve, color=GREY, linewidth=1)
+        axes.annotate(method, (1, end), xycoords=axes.get_yaxis_transform(), xytext=(4, 0),
+                      textcoords="offset points", fontsize=8, color="#666666", va="center")
 
 
 def spread(values, gap):
