@@ -158,8 +158,9 @@ test: $(CAFFE_READY)  ## all tests; sets up what they need, Caffe build included
 	@touch $@
 
 .PHONY: bench bench-eval
-bench: $(CAFFE_READY)  ## make_lmdb against Caffe's convert_imageset (DATA=class folders or a tar of them)
+bench: $(CAFFE_READY)  ## databases and driver against Caffe's own programs (DATA=class folders or a tar of them)
 	@$(PYTHON) data_prep/bench_prep.py $(if $(DATA),--data $(DATA))
+	@$(PYTHON) python/bench_driver.py
 
 bench-eval: .venv/.bench  ## search and mAP against faiss and the usual loops; LARGE=1000000 adds a database of that size
 	@$(PYTHON) eval/bench_eval.py $(if $(LARGE),--large $(LARGE))

@@ -10,6 +10,7 @@ weights, net, blobs, pre-processing and images are kept.
 import argparse
 import os
 import sys
+import time
 
 import numpy as np
 
@@ -215,15 +216,15 @@ def extract(options, console):
         print(f"device: {device.use(gpus)}", file=console)
         extractor = Extractor(options.net, options.weights, wanted_blobs(options), batch)
         files.open(arrays(extractor, source.count, options.thumbs))
-        write_rows(reader, extractor, files, source, console)
+        rate = write_rows(reader, extractor, files, source, console)
     except KeyboardInterrupt:
         files.checkpoint()
         raise
     finally:
         reader.close()
     files.finish(source.ids, describe(options, origin, extractor, source))
-    print(f"{options.out}: {source.count:,} rows of " +
-          ", ".join(f"{name} ({extractor.width(name)})" for name in extractor.blobs), file=console)
+    print(f"{options.out}: {source.count:,} rows of " + ", ".join(f"{name} ({extractor.width(name)})" for name in extractor.blobs)
+          + f", images at {rate:,.1f}/s", file=console)
     return 0
 
 
@@ -239,7 +240,9 @@ def arrays(extractor, count, thumbs):
 
 
 def write_rows(reader, extractor, files, source, console):
+    """Extracts what is left; returns images/s."""
     from tqdm import tqdm
+    started, first = time.monotonic(), files.rows
     with tqdm(total=source.count, initial=files.rows, unit="image", desc=source.path, file=console,
               mininterval=0.5 if console.isatty() else 10) as bar:
         for images, labels, thumbs in reader:
@@ -248,6 +251,7 @@ def write_rows(reader, extractor, files, source, console):
                 rows["thumbs"] = thumbs
             files.append(**rows)
             bar.update(len(labels))
+    return (files.rows - first) / (time.monotonic() - started)
 
 
 def describe(options, origin, extractor, source):
