@@ -5,7 +5,7 @@ train    time per iteration of train.py and of `caffe train` on the same solver,
 extract  images/s of extract.py, from an LMDB and from image files, and of the net's forward pass in `caffe time`
 
     bench_driver.py                                        # the digits' LeNet, and CaffeNet where its databases are
-    bench_driver.py --setting prototxt/cifar10_caffenet_48 --lmdb data/cifar10/test_lmdb --originals data/cifar10/test_originals_lmdb
+    bench_driver.py --setting prototxt/cifar10_caffenet_48 --lmdb data/cifar10/test_lmdb
 """
 import argparse
 import os
@@ -20,7 +20,7 @@ from driver_errors import DriverError
 HERE = os.path.dirname(os.path.abspath(__file__))
 DISPLAY = 10  # iterations a measured window
 # setting: (databases' folder, iterations of a round, images extracted)
-DEFAULTS = {"prototxt/digits_lenet_48": ("data/digits28", 300, 1_000), "prototxt/cifar10_caffenet_48": ("data/cifar10", 40, 640)}
+DEFAULTS = {"prototxt/digits_lenet_48": ("data/digits28", 300, 4_000), "prototxt/cifar10_caffenet_48": ("data/cifar10", 40, 640)}
 
 
 def run(*command):
@@ -140,8 +140,8 @@ def bench_extraction(folder, lmdb_path, originals, count, rounds, gpu):
 
 def bench(setting, options):
     data, iterations, count = DEFAULTS.get(setting, (None, 40, 640))
-    lmdb_path = options.lmdb or f"{data}/test_lmdb"
-    originals = options.originals or (f"{data}/test_originals_lmdb" if os.path.isdir(f"{data}/test_originals_lmdb") else lmdb_path)
+    lmdb_path = options.lmdb or f"{data}/train_lmdb"
+    originals = options.originals or (f"{data}/train_originals_lmdb" if os.path.isdir(f"{data}/train_originals_lmdb") else lmdb_path)
     with tempfile.TemporaryDirectory(prefix="bench_driver.") as folder:
         solver = write_solver(setting, options.iterations or iterations, folder)
         bench_training(solver, folder, options.rounds, options.gpu)
@@ -152,7 +152,7 @@ def parse_arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--setting", action="append", metavar="DIR", help="folder with solver, train_val and deploy prototxt "
                                                                           f"(default: those of {', '.join(DEFAULTS)} whose databases exist)")
-    parser.add_argument("--lmdb", help="database to extract from (default: the setting's test database)")
+    parser.add_argument("--lmdb", help="database to extract from (default: the setting's training database)")
     parser.add_argument("--originals", help="database whose images are written as files to extract from (default: the originals)")
     parser.add_argument("--iterations", type=int, help="of training a round")
     parser.add_argument("--count", type=int, help="images to extract a round")

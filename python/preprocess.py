@@ -75,5 +75,8 @@ def with_channels(image, channels):
 
 def thumbnail(image, size):
     """(size, size, 3) uint8 RGB for people's eyes."""
-    rgb = cv2.cvtColor(with_channels(image, 3), cv2.COLOR_BGR2RGB)
+    image = with_channels(image, 3)
+    if not image.flags.c_contiguous:  # planes of a raw Datum: four times as fast as numpy's own copy
+        image = cv2.merge(list(np.moveaxis(image, 2, 0)))
+    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return rgb if rgb.shape[:2] == (size, size) else cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA)
