@@ -12,6 +12,7 @@ from html_page import facts, numbers, page, paragraph, section, side_by_side, ta
 from pictures import strip
 from report import PUBLISHED, SHOWN_K, SHOWN_RESULTS, Gallery, base_name, comparable, dataset_name, dataset_title, short
 
+CIFAR_SIZES = (10_000, 50_000)   # queries, database: what the published figures are about
 LOOKS = (("#0b6e99", "-"), ("#d1495b", "--"), ("#6a994e", ":"))   # colour and dashes of each model
 
 
@@ -19,7 +20,7 @@ def write_page(out, result, models, expected=None):
     """Write compare.html and figures/ into `out`. models: compare.Model; expected: sentence on the published figure."""
     drawn = Figures(out / "figures")
     results = result["models"]
-    published = json.loads(PUBLISHED.read_text(encoding="utf-8")) if all(map(comparable, results)) else None
+    published = json.loads(PUBLISHED.read_text(encoding="utf-8")) if all(map(is_whole_cifar, results)) else None
     gallery = Gallery(models[0].queries, models[0].database, models[0].trial)  # the images are the same for all
     title = f"{dataset_title(dataset_name(results[0]))}: {' beside '.join(model['name'] for model in results)}"
     parts = [f"<h1>{html.escape(title)}</h1>", headline(results), made_table(results), expected_section(result, expected),
@@ -30,6 +31,11 @@ def write_page(out, result, models, expected=None):
         heading = f"Queries that {pair[better]} answers better than {pair[other]}"
         parts.append(differences_section(heading, pair[f"{better}_better"], gallery, models[:2]))
     write_text(out / "compare.html", page(title, "\n".join(parts)))
+
+
+def is_whole_cifar(results):
+    """Whether the published figures are about the same queries and database by the same protocol."""
+    return comparable(results) and (results["queries"], results["database"]) == CIFAR_SIZES
 
 
 def headline(results):
@@ -135,7 +141,7 @@ def codes_section(results):
     statistics = (("distinct codes in the database", lambda c: f"{c['distinct']:,}"),
                   ("entropy of the bits, summed", lambda c: f"{c['entropy']:.2f}"),
                   ("bits that never change", lambda c: c["constant_bits"]),
-                  ("share of ones, lowest and highest bit", lambda c: f"{min(c['ones']):.2f} to {max(c['ones']):.2f}"),
+                  ("share of ones, by bit", lambda c: f"{min(c['ones']):.2f} to {max(c['ones']):.2f}"),
                   ("mean distance within classes", lambda c: f"{mean_distance(c['within']):.2f}"),
                   ("mean distance between classes", lambda c: f"{mean_distance(c['between']):.2f}"),
                   ("activations of exactly 0.5", lambda c: f"{c['exactly_half']:,}"))
@@ -151,7 +157,7 @@ def pair_section(pair):
             f"{second} for {ap['higher']:,} queries, lower for {ap['lower']:,}, equal for {ap['equal']:,}.")
     rankings = [[f"first {int(depth):,} results in common", f"{share:.1%}"] for depth, share in pair["overlap"].items()]
     rankings.append(["rank correlation of the distances", f"{pair['rank_correlation']:.3f}"])
-    blocks = [("Rankings", table(["", ""], rankings, (1,)) + paragraph(
+    blocks = [("Rankings", table(["measure", "value"], rankings, (1,)) + paragraph(
         f"Spearman's, over the whole database, mean of {pair['correlated_queries']:,} queries. Equal distances keep database order in both, "
         "which adds to what lists have in common.", "soft"))]
     if "labels" in pair:
@@ -159,7 +165,7 @@ def pair_section(pair):
         rows = [["both right", f"{labels['both_right']:,}"], [f"only {first} right", f"{labels['first_right']:,}"],
                 [f"only {second} right", f"{labels['second_right']:,}"], ["both wrong", f"{labels['none_right']:,}"],
                 ["same class predicted", f"{labels['equal']:.1%}"]]
-        blocks.append(("Predicted labels", table(["", "queries"], rows, (1,))))
+        blocks.append(("Predicted labels", table(["classifier", "queries"], rows, (1,))))
     return section(f"Agreement of {first} and {second}", paragraph(text), side_by_side(*blocks))
 
 
