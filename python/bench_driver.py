@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""The driver against Caffe's own programs, in turns within one run: ratios, so that a busy machine slows both.
+"""The driver against Caffe's own programs, in turns within one run, the best of several short rounds: others on the machine only slow.
 
 train    time per iteration of train.py and of `caffe train` on the same solver, databases and device
-extract  images/s of extract.py, from an LMDB and from image files, and of the net's forward pass in `caffe time`
+extract  images/s of extract.py, from an LMDB and from image files, and of the net's forward pass in `caffe time`, on the test
+         phase of the same net: on a deploy net `caffe time` runs zeros with zero weights, 12 % faster than any image (CaffeNet, CPU)
 
     bench_driver.py                                        # the digits' LeNet, and CaffeNet where its databases are
     bench_driver.py --setting prototxt/cifar10_caffenet_48 --lmdb data/cifar10/test_lmdb
@@ -10,7 +11,6 @@ extract  images/s of extract.py, from an LMDB and from image files, and of the n
 import argparse
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +19,7 @@ from driver_errors import DriverError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DISPLAY = 10  # iterations a measured window
+PASSES = 5  # of `caffe time`, forward and backward
 # setting: (databases' folder, iterations of a round, images extracted)
 DEFAULTS = {"prototxt/digits_lenet_48": ("data/digits28", 300, 4_000), "prototxt/cifar10_caffenet_48": ("data/cifar10", 40, 640)}
 
@@ -84,15 +85,18 @@ def bench_training(solver, folder, rounds, gpu):
     for number in range(rounds):
         theirs += caffe_train(solver, gpu)
         ours += driver_train(solver, os.path.join(folder, f"run{number}"), batch, gpu)
-    theirs, ours = (statistics.median(windows) / DISPLAY for windows in (theirs, ours))
+    theirs, ours = (min(windows) / DISPLAY for windows in (theirs, ours))
     print(f"train    caffe train {theirs * 1e3:8.2f} ms/iteration   train.py {ours * 1e3:8.2f} ms/iteration   "
           f"ratio {ours / theirs:.3f} (at most 1.02)", flush=True)
 
 
-def forward_rate(deploy, batch, passes, gpu):
-    """Images/s of the forward pass, by `caffe time`."""
+def forward_rate(train_val, gpu):
+    """Images/s of the forward pass in phase TEST, by `caffe time`. Its Data layer hands over what was read beside it."""
+    from caffe.proto import caffe_pb2
     from device import caffe_tool
-    said = run(caffe_tool("caffe"), "time", "-model", deploy, "-phase", "TEST", "-iterations", passes, *caffe_gpu(gpu))
+    from prototxt_files import data_layer, read_net
+    said = run(caffe_tool("caffe"), "time", "-model", train_val, "-phase", "TEST", "-iterations", PASSES, *caffe_gpu(gpu))
+    batch = data_layer(read_net(train_val), caffe_pb2.TEST, train_val).data_param.batch_size
     return batch * 1000 / number_after("Average Forward pass:", said)
 
 
@@ -118,24 +122,19 @@ def image_files(source, target, count):
 
 
 def bench_extraction(folder, lmdb_path, originals, count, rounds, gpu):
-    from extract import input_shape
     run_folder = os.path.join(folder, "run0")
-    deploy = os.path.join(run_folder, "deploy.prototxt")
-    batch = input_shape(deploy)[0]
     sources = {"from an LMDB": (["--lmdb", first_entries(lmdb_path, os.path.join(folder, "lmdb"), count), "--protocol", "caffe"], 0.95),
                "from images": (["--images", image_files(originals, os.path.join(folder, "images"), count)], 0.90)}
     forward, ours = [], {name: [] for name in sources}
     for number in range(rounds):
         for name, (options, _) in sources.items():
-            forward.append(forward_rate(deploy, batch, max(5, count // batch // 2), gpu))
+            forward.append(forward_rate(os.path.join(run_folder, "train_val.prototxt"), gpu))
             said = run(sys.executable, os.path.join(HERE, "extract.py"), "--run", run_folder, *options, "--gpu", gpu,
                        "--out", os.path.join(folder, f"features{number}", name.replace(" ", "_")))
             ours[name].append(number_after("images at", said))
-    forward = statistics.median(forward)
     for name, (_, target) in sources.items():
-        rate = statistics.median(ours[name])
-        print(f"extract  caffe time {forward:9.1f} images/s         extract.py {name} {rate:9.1f} images/s   "
-              f"ratio {rate / forward:.3f} (at least {target})", flush=True)
+        print(f"extract  caffe time {max(forward):9.1f} images/s         extract.py {name} {max(ours[name]):9.1f} images/s   "
+              f"ratio {max(ours[name]) / max(forward):.3f} (at least {target})", flush=True)
 
 
 def bench(setting, options):
@@ -156,7 +155,7 @@ def parse_arguments(argv):
     parser.add_argument("--originals", help="database whose images are written as files to extract from (default: the originals)")
     parser.add_argument("--iterations", type=int, help="of training a round")
     parser.add_argument("--count", type=int, help="images to extract a round")
-    parser.add_argument("--rounds", type=int, default=3, help="medians are over all rounds")
+    parser.add_argument("--rounds", type=int, default=4, help="the best of all counts")
     parser.add_argument("--gpu", default="none", metavar="none|N", help="device")
     options = parser.parse_args(argv)
     if (options.lmdb or options.originals) and len(options.setting or []) != 1:
