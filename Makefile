@@ -5,6 +5,9 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
+# Caches stay in the checkout: nothing outside it is written but Debian packages.
+export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
+export PIP_CACHE_DIR := $(CURDIR)/build/pip-cache
 
 # ---------------------------------------------------------------- environment: Debian packages and .venv
 SYSTEM_PYTHON ?= /usr/bin/python3
