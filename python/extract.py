@@ -45,7 +45,8 @@ def fill_from_run(options, console):
 def deploy_for(options, console):
     """The template's deploy net, written beside the features, for a model that came without one."""
     from model_file import write_deploy
-    net, model = write_deploy(options.weights, os.path.dirname(options.out.rstrip("/")) or ".")
+    net = os.path.join(os.path.dirname(options.out.rstrip("/")), "deploy.prototxt")
+    model = write_deploy(options.weights, net)
     print(f"no --net: {options.weights} is {model}; its deploy net is written to {net}", file=console)
     return net
 

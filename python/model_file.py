@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from driver_errors import DriverError
 from net_template import commented, net_text
 from nets import CLASSIFIER, LATENT, NETS, DataSet, Setting, deploy
-from run_files import put_in_place
+from run_files import whole_file
 from weights import read_caffemodel, stored_layers
 
 
@@ -79,14 +79,12 @@ def deploy_net(model):
     return net
 
 
-def write_deploy(weights, folder):
-    """Writes <folder>/deploy.prototxt for a caffemodel that came without; returns (its path, the Model)."""
+def write_deploy(weights, path):
+    """Writes the deploy net of a caffemodel that came without; returns the Model."""
     model = identify(weights)
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, "deploy.prototxt")
-    with open(path + ".partial", "w") as file:
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with whole_file(path, "w") as file:
         file.write(commented(f"Deploy net for {os.path.basename(weights)} ({model}), which came without one.\n"
                              "Written by python/model_file.py from the project's template."))
         file.write(net_text(deploy_net(model), {}))
-    put_in_place(path + ".partial", path)
-    return path, model
+    return model

@@ -2,6 +2,7 @@
 import fcntl
 import json
 import os
+from contextlib import contextmanager
 
 from driver_errors import DriverError
 
@@ -12,6 +13,24 @@ def write_json(path, content):
         json.dump(content, file, indent=1)
         file.write("\n")
     put_in_place(path + ".partial", path)
+
+
+@contextmanager
+def whole_file(path, mode="wb"):
+    """A file that gets its name when the block ends well; a full disk or an error leaves nothing."""
+    beside = path + ".partial"
+    try:
+        with open(beside, mode) as file:
+            yield file
+        put_in_place(beside, path)
+    finally:
+        if os.path.exists(beside):
+            os.remove(beside)
+
+
+def refuse_existing(path):
+    if os.path.exists(path):
+        raise DriverError(f"{path} exists: remove it or choose another name")
 
 
 def put_in_place(beside, path):

@@ -12,7 +12,7 @@ import sys
 from google.protobuf import text_format
 
 from driver_errors import DriverError
-from run_files import put_in_place
+from run_files import refuse_existing, whole_file
 
 
 def is_text(path):
@@ -50,26 +50,13 @@ def upgrade(path, out):
     about = f"{path}: {kind} in {found}"
     if not out:
         return about + ("" if found == TODAY else "; make upgrade FILE= OUT= writes it in today's (Caffe reads it as it is, too)")
-    if os.path.exists(out):
-        raise DriverError(f"{out} exists: remove it or choose another name")
+    refuse_existing(out)
     folder = os.path.dirname(out) or "."
     os.makedirs(folder, exist_ok=True)
     today = upgraded_solver(message, path, folder) if kind == "solver" else upgraded_net(message, path, folder)
-    write(out, today, kind)
+    with whole_file(out) as file:
+        file.write(today.SerializeToString() if kind == "weights" else text_format.MessageToString(today).encode())
     return f"{about}; {'copied' if found == TODAY else 'upgraded'} to {out}"
-
-
-def write(out, message, kind):
-    """Beside, then renamed."""
-    content = message.SerializeToString() if kind == "weights" else text_format.MessageToString(message).encode()
-    beside = out + ".partial"
-    try:
-        with open(beside, "wb") as file:
-            file.write(content)
-        put_in_place(beside, out)
-    finally:
-        if os.path.exists(beside):
-            os.remove(beside)
 
 
 def main(argv=None):

@@ -121,7 +121,7 @@ def test_a_model_without_deploy_net_is_extracted(lenet, call, tmp_path):
 
 def test_other_blob_names(lenet, call, tmp_path):
     """Blobs named as another project's; the layers keep their names, by which weights are taken."""
-    write_deploy("old.caffemodel", ".")
+    write_deploy("old.caffemodel", "deploy.prototxt")
     for old, new in (("fc8_kevin_encode", "encode_neuron"), ("fc7", "hidden")):
         for end in ("top", "bottom"):
             change(tmp_path / "deploy.prototxt", f'{end}: "{old}"', f'{end}: "{new}"')
@@ -134,7 +134,7 @@ def test_other_blob_names(lenet, call, tmp_path):
 
 
 def test_a_latent_layer_that_is_binarised_already(lenet, call, tmp_path):
-    write_deploy("old.caffemodel", ".")
+    write_deploy("old.caffemodel", "deploy.prototxt")
     with open("deploy.prototxt", "a") as file:
         file.write('layer { name: "bits" type: "Threshold" bottom: "fc8_kevin_encode" top: "bits" threshold_param { threshold: 0.5 } }\n')
     status, said = extract(call, "--net", "deploy.prototxt", "--latent-blob", "bits")
@@ -150,7 +150,7 @@ def test_codes_before_the_sigmoid_are_refused(lenet, call):
 
 
 def test_another_code_length_than_the_deploy_net_s(lenet, call, tmp_path):
-    write_deploy("old.caffemodel", ".")
+    write_deploy("old.caffemodel", "deploy.prototxt")
     change(tmp_path / "deploy.prototxt", "num_output: 12", "num_output: 16")
     status, said = extract(call, "--net", "deploy.prototxt")
     assert status == 1 and "layer fc8_kevin has shape (1, 1, 12, 500), the net wants (16, 500)" in said and "code length" in said
@@ -161,7 +161,7 @@ def test_a_model_without_a_latent_layer_and_a_broken_download(lenet, call, tmp_p
     whole = (tmp_path / "old.caffemodel").read_bytes()
     net = caffe_pb2.NetParameter.FromString(whole)
     kept = [layer for layer in net.layers if layer.name != "fc8_kevin"]
-    write_deploy("old.caffemodel", ".")
+    write_deploy("old.caffemodel", "deploy.prototxt")
     del net.layers[:]
     net.layers.extend(kept)
     for content, words in ((net.SerializeToString(), "has no weights for layer fc8_kevin"), (whole[:5000], "cut off"),
