@@ -71,8 +71,9 @@ def fetch(file: PublicFile, target: Path, url: str) -> None:
         part.unlink()  # its content is wrong: going on from it would not mend it
         raise
     if file.checksum is None and not pin.exists():
-        pin.write_text(f"{file_checksum(part, 'sha256')}\n")
-        print(f"{file.name}: no checksum was published; the SHA-256 of this one is kept in {pin}")
+        checksum = file_checksum(part, "sha256")
+        pin.write_text(f"{checksum}\n")
+        print(f"{file.name}: no checksum was published; the SHA-256 of this one, {checksum}, is kept in {pin}")
     os.replace(part, target)
 
 

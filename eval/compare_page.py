@@ -23,7 +23,7 @@ def write_page(out, result, models, expected=None):
     published = json.loads(PUBLISHED.read_text(encoding="utf-8")) if all(map(is_whole_cifar, results)) else None
     gallery = Gallery(models[0].queries, models[0].database, models[0].trial)  # the images are the same for all
     title = f"{dataset_title(dataset_name(results[0]))}: {' beside '.join(model['name'] for model in results)}"
-    parts = [f"<h1>{html.escape(title)}</h1>", headline(results), made_table(results), expected_section(result, expected),
+    parts = [f"<h1>{html.escape(title)}</h1>", headline(results), facts(provenance(results)), expected_section(result, expected),
              retrieval_section(drawn, results, published), *(pair_section(pair) for pair in result["pairs"]),
              classes_section(drawn, results, gallery.class_name), codes_section(results)]
     pair = result["pairs"][0]
@@ -44,19 +44,21 @@ def headline(results):
     return numbers(shown)
 
 
-def made_table(results):
-    """What made each model's features."""
+def provenance(results):
+    """Rows (name, value): what made each model's features; said once where it is the same for all."""
     def known(entry):
         return " ".join(filter(None, [base_name(entry), short(entry.get("sha256"))])) if entry else ""
 
     def row(name, value):
-        return [name, *(value(model["features"], model) for model in results)]
+        values = [str(value(model["features"], model) or "not told") for model in results]
+        same = all(one == values[0] for one in values)
+        return name, values[0] if same else "; ".join(f"{model['name']}: {one}" for model, one in zip(results, values))
 
     rows = [row("Weights", lambda meta, _: known(meta.get("weights"))), row("Net", lambda meta, _: known(meta.get("net"))),
-            row("Pre-processing", lambda meta, _: meta.get("protocol") or ""), row("Mean image", lambda meta, _: known(meta.get("mean"))),
+            row("Pre-processing", lambda meta, _: meta.get("protocol")), row("Mean image", lambda meta, _: known(meta.get("mean"))),
             row("Bits", lambda _, model: model["bits"]),
             row("Images", lambda meta, model: f"{model['queries']:,} queries, {model['database']:,} in the database")]
-    return table(["", *(model["name"] for model in results)], [row for row in rows if any(row[1:])])
+    return [(name, value) for name, value in rows if value != "not told"]
 
 
 def expected_section(result, sentence):
@@ -75,23 +77,23 @@ def retrieval_section(drawn, results, published):
     shown = [k for k in SHOWN_K if k <= length]
     rows = [[model["name"], f"{model['map']:.4f}", f"{model['map_tie_aware']:.4f}",
              *(f"{model['precision_at_k'][k - 1]:.4f}" for k in shown)] for model in results]
-    rows += quoted_rows(results, published, len(shown)) if published else []
     head = ["", f"mAP@{results[0]['top_k']}", "any order of ties", *(f"P@{k}" for k in shown)]
     curves = published["precision_at_k_48_bits"] if published and all(model["bits"] == 48 for model in results) else None
     notes = paragraph("All queries against the whole database by Hamming distance; equal distances keep database order, and the second "
                       "column is the mean over all orders of them.", "soft")
-    if published:
-        notes += paragraph("Rows marked quoted and grey curves are the authors' figures, not measured here.", "soft")
-    return section("Retrieval by codes", table(head, rows, range(1, len(head)), range(len(results))), notes,
-                   precision_figure(drawn, results, length, curves))
+    blocks = [("Precision of the first k", precision_figure(drawn, results, length, curves))]
+    quoted = quoted_table(results, published) if published else ""
+    blocks += [("Published mAP@1000", quoted)] if quoted else []
+    return section("Retrieval by codes", table(head, rows, range(1, len(head)), range(len(results))), notes, side_by_side(*blocks))
 
 
-def quoted_rows(results, published, columns):
-    """Rows of published mAP@1000 at the code lengths compared."""
+def quoted_table(results, published):
+    """Published mAP@1000 at the code lengths compared, of those they were published for."""
     lengths, methods = published["map_at_1000"]["bits"], published["map_at_1000"]["methods"]
     wanted = sorted({model["bits"] for model in results} & set(lengths))
-    return [[f"{method}, {bits} bits, quoted", f"{values[lengths.index(bits)]:.4f}"] + [""] * (columns + 1)
-            for bits in wanted for method, values in methods.items()]
+    rows = [[method, *(f"{values[lengths.index(bits)]:.4f}" for bits in wanted)] for method, values in methods.items()]
+    note = paragraph("These and the grey curves are the authors' figures, quoted, not measured here.", "soft")
+    return table(["", *(f"{bits} bits" for bits in wanted)], rows, range(1, len(wanted) + 1)) + note if wanted else ""
 
 
 def precision_figure(drawn, results, length, published):
