@@ -37,7 +37,8 @@ def write_report(out, results, queries, database, trial, rankings, run):
 
 
 def dataset_name(results):
-    return results["features"].get("data", {}).get("dataset", "")
+    """"" for a database of another tool, which tells none."""
+    return (results["features"].get("data") or {}).get("dataset") or ""
 
 
 def dataset_title(name):

@@ -137,6 +137,13 @@ def test_published_figures_need_the_same_protocol():
     assert "<td>CNNH+</td><td class=n>0.4650</td><td class=n>0.5210</td><td class=n>0.5320</td>" in text
 
 
+def test_a_database_of_another_tool_has_no_name(run):
+    for split in ("train", "test"):
+        path = run / "features" / split / "meta.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"data": {"dataset": None, "path": "x"}}))
+    assert "<h1>Retrieval, 12-bit codes</h1>" in read(run)[0]
+
+
 def test_damaged_run_files_are_one_sentence(run):
     (run / "run.json").write_text("{")
     with pytest.raises(evaluate.EvalError, match="run.json is not valid JSON"):
