@@ -150,6 +150,32 @@ upgrade: $(CAFFE_READY)  ## bring a net, solver or caffemodel of an older Caffe 
 	@[ -n "$(FILE)" ] || { echo 'upgrade: FILE= is missing: make upgrade FILE=old.caffemodel OUT=new.caffemodel' >&2; exit 2; }
 	@$(PYTHON) python/upgrade.py "$(FILE)" $(if $(OUT),--out "$(OUT)")
 
+# ---------------------------------------------------------------- the authors' released model beside ours
+# RELEASED= names any caffemodel of this family; only the 48-bit one has an address. EXTRACT_OPTIONS= is for models with
+# other layer names (--net deploy.prototxt --latent-blob name --feature-blob name).
+RELEASED_FILE = $(or $(RELEASED),$(FETCHED)/KevinNet_CIFAR10_48.caffemodel)
+RELEASED_DIR := runs/released_$(BITS)
+
+.PHONY: compare-cifar export
+compare-cifar: $(CAFFE_READY) $(MEAN)  ## the authors' released model beside our run, on CIFAR-10 (RELEASED=file BITS=48 RUN= EXPECTED=1)
+	@[ -d "$(RUN_DIR)/features/train" ] && [ -d "$(RUN_DIR)/features/test" ] || { \
+	    echo "compare-cifar: $(RUN_DIR) has no features to compare with: make train-cifar BITS=$(BITS) first, or name a finished run with RUN=" >&2; exit 1; }
+	@$(if $(RELEASED),[ -f "$(RELEASED)" ] || { echo "RELEASED=$(RELEASED): no such file" >&2; exit 1; },$(if $(filter 48,$(BITS)),\
+	    $(PYTHON) data_prep/fetch.py released-48 --to $(FETCHED) || { echo "A copy you have already can be named: make $@ RELEASED=<caffemodel>" >&2; exit 1; },\
+	    echo "compare-cifar: only the 48-bit model has an address; name the $(BITS)-bit one with RELEASED=" >&2; exit 1))
+	@$(MAKE) databases DATASET=cifar10 NET=caffenet WEIGHTS=none
+	@for split in test train; do \
+	    images=$(DATA_DIR)/$${split}_originals_lmdb; [ -d $$images ] || images=$(DATA_DIR)/$${split}_lmdb; \
+	    $(PYTHON) python/extract.py --weights "$(RELEASED_FILE)" --mean $(MEAN) --lmdb $$images \
+	        --out $(RELEASED_DIR)/features/$$split --protocol $(PROTOCOL) --gpu $(GPU) $(EXTRACT_OPTIONS); \
+	done
+	@$(PYTHON) eval/compare.py --features ours=$(RUN_DIR)/features released=$(RELEASED_DIR)/features --out $(RELEASED_DIR)/compare \
+	    $(if $(EXPECTED),--expected released)
+
+export: $(CAFFE_READY)  ## a run's net and weights as ONNX, checked against Caffe: RUN= (or FILE=caffemodel) OUT=model.onnx
+	@[ -n "$(OUT)" ] || { echo 'export: OUT= is missing: make export RUN=demo OUT=demo.onnx' >&2; exit 2; }
+	@$(PYTHON) python/export.py $(if $(FILE),--weights "$(FILE)",--run $(RUN_DIR)) --out "$(OUT)" $(EXPORT_OPTIONS)
+
 # ---------------------------------------------------------------- tests
 .PHONY: test
 test: $(CAFFE_READY)  ## all tests; sets up what they need, Caffe build included
