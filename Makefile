@@ -83,7 +83,7 @@ CIFAR_KIND = $(if $(wildcard $(DATA)/data_batch_1.bin)$(findstring binary,$(notd
 FETCH_mnist := mnist
 FETCH_cifar10 := cifar10
 # What has to be downloaded: asked for before anything long starts.
-MISSING = $(if $(or $(DATA),$(wildcard $(DATA_DIR)/train_lmdb)),,$(FETCH_$(DATASET))) $(if $(WEIGHTS),,caffenet)
+MISSING = $(if $(or $(DATA),$(wildcard $(DATA_DIR)/.complete)),,$(FETCH_$(DATASET))) $(if $(WEIGHTS),,caffenet)
 WEIGHTS_FILE = $(or $(WEIGHTS),$(FETCHED)/bvlc_reference_caffenet.caffemodel)
 
 .PHONY: inputs databases trained features experiment
@@ -93,10 +93,11 @@ inputs: .venv/.requirements
 	@failed=; for file in $(MISSING); do $(PYTHON) data_prep/fetch.py $$file --to $(FETCHED) || failed=1; done; \
 	[ -z "$$failed" ] || { echo "Copies you have already can be named: make $(or $(ASKED),$@) DATA=<images> WEIGHTS=<caffemodel>" >&2; exit 1; }
 
+# .complete: written last. Databases alone do not tell that their originals are there too.
 databases: inputs $(CAFFE_READY) $(NET_NEEDS)
-	@if [ -e $(DATA_DIR)/train_lmdb ] && [ -e $(DATA_DIR)/test_lmdb ]; then \
+	@if [ -e $(DATA_DIR)/.complete ]; then \
 	    $(if $(DATA),echo "$(DATA_DIR) is kept as it was made (DATA= is not read again; remove the folder to make it anew)",:); \
-	else $(PYTHON) data_prep/make_lmdb.py $(SOURCE_$(DATASET)) --out $(DATA_DIR) $(PREP_OPTIONS) --keep; fi
+	else $(PYTHON) data_prep/make_lmdb.py $(SOURCE_$(DATASET)) --out $(DATA_DIR) $(PREP_OPTIONS) --keep && touch $(DATA_DIR)/.complete; fi
 
 trained: databases $(PROTOTXT)/solver.prototxt
 	@$(CAFFE_ENV) $(PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) --weights $(WEIGHTS_FILE) \

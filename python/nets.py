@@ -150,7 +150,7 @@ def data_layer(setting, phase):
 
 
 def latent_head(n, bottom, setting):
-    """Section 3.1 of the protocol's net: the latent layer H and a classifier that sees H's activations only."""
+    """The paper's latent layer H (section 3.1) and a classifier that sees H's activations only."""
     latent = hidden(bottom, setting.bits, gaussian(0.005, 1))
     codes = L.Sigmoid(latent)
     scores = L.InnerProduct(codes, param=learned((10, 20)), num_output=setting.dataset.classes, **gaussian(0.01, 0))

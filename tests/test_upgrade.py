@@ -6,7 +6,7 @@ import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
-from caffe_cases import BITS, CLASSES, change, weights_of
+from caffe_cases import BITS, change, weights_of
 from old_format_cases import V0_TRAIN, V1_TRAIN, deploy, old_weights
 from weights import read_caffemodel, stored_layers
 

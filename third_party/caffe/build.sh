@@ -45,7 +45,7 @@ unpack_source() {
         "$here/fetch.sh" "$top/downloads"
         tar -xzf "$top"/downloads/*.orig.tar.gz -C "$to"
     elif [ -d "$from" ]; then
-        # tracked files only: an in-tree build of the user's must not leak into ours
+        # without what an in-tree build of the user's left: it must not leak into ours
         tar -C "$from" --exclude=./build --exclude=./.git --exclude=./.build_release --exclude=_caffe.so -cf - . | tar -xf - -C "$to"
     elif [ -f "$from" ]; then
         tar -xf "$from" -C "$to" --strip-components="$(tarball_depth "$from")"

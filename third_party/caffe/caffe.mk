@@ -8,9 +8,18 @@ CAFFE_VARIANT := cpu
 CAFFE_DIR := build/caffe/$(CAFFE_VARIANT)
 CAFFE_BUILD := PYTHON=$(PYTHON) CAFFE_SRC="$(CAFFE_SRC)" JOBS=$(JOBS) third_party/caffe/build.sh
 
+# Another CAFFE_SRC than the one the source came from starts anew; none keeps what is there.
+CAFFE_SOURCE_FROM := build/caffe/$(CAFFE_VARIANT)-source-from
+ifneq ($(CAFFE_SRC),)
+ifneq ($(CAFFE_SRC),$(shell cat $(CAFFE_SOURCE_FROM) 2>/dev/null))
+.PHONY: $(CAFFE_DIR)/.source
+endif
+endif
+
 $(CAFFE_DIR)/.source: third_party/caffe/source.txt $(wildcard third_party/caffe/patches/*.patch) | build/.apt-packages
 	@echo "caffe: source and patches"
 	@$(CAFFE_BUILD) source $(CAFFE_VARIANT)
+	@echo "$(CAFFE_SRC)" > $(CAFFE_SOURCE_FROM)
 	@touch $@
 
 $(CAFFE_DIR)/.configured: $(CAFFE_DIR)/.source third_party/caffe/build.sh .venv/.requirements
