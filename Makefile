@@ -5,7 +5,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-# Caches stay in the checkout: nothing outside it is written but Debian packages.
+# Caches and logs stay in the checkout: nothing outside it is written but Debian packages (glog would write to /tmp).
+export GLOG_logtostderr := 1
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export PIP_CACHE_DIR := $(CURDIR)/build/pip-cache
 
