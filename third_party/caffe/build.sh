@@ -88,9 +88,9 @@ make_source() {
 }
 
 configure() {
-    # NOLOCK lets Data layers read LMDBs on read-only disks.
+    # No package registry: it would be written to the home folder. NOLOCK lets Data layers read LMDBs on read-only disks.
     logged cmake -S "$root" -B "$root/build" \
-        -DCMAKE_BUILD_TYPE=Release -DBLAS=Open -DUSE_LEVELDB=OFF -DALLOW_LMDB_NOLOCK=ON \
+        -DCMAKE_BUILD_TYPE=Release -DBLAS=Open -DUSE_LEVELDB=OFF -DALLOW_LMDB_NOLOCK=ON -DCMAKE_EXPORT_NO_PACKAGE_REGISTRY=ON \
         -DBUILD_docs=OFF -DBUILD_matlab=OFF -Dpython_version=3 -DPYTHON_EXECUTABLE="$PWD/$PYTHON" \
         -DCPU_ONLY=ON
     if ! grep -q 'Interpreter' "$log"; then
