@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # Caches and logs stay in the checkout: nothing outside it is written but Debian packages (glog would write to /tmp).
 export GLOG_logtostderr := 1
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
-export PIP_CACHE_DIR := $(CURDIR)/build/pip-cache
+export XDG_CACHE_HOME := $(CURDIR)/build/cache
 
 # ---------------------------------------------------------------- environment: Debian packages and .venv
 SYSTEM_PYTHON ?= /usr/bin/python3
