@@ -79,7 +79,7 @@ endif
 FETCHED := data/downloads
 SOURCE_digits := digits
 SOURCE_mnist := mnist --data $(or $(DATA),$(FETCHED))
-SOURCE_cifar10 := $(if $(DATA),$(CIFAR_KIND) --data $(DATA),cifar10 --data $(FETCHED)/cifar-10-binary.tar.gz)
+SOURCE_cifar10 = $(if $(DATA),$(CIFAR_KIND) --data $(DATA),cifar10 --data $(FETCHED)/cifar-10-binary.tar.gz)
 CIFAR_KIND = $(if $(wildcard $(DATA)/data_batch_1.bin)$(findstring binary,$(notdir $(DATA))),cifar10,folders)
 FETCH_mnist := mnist
 FETCH_cifar10 := cifar10

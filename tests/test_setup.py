@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +35,27 @@ def test_targets_named_in_the_readme_exist():
 def test_setup_is_done_and_does_nothing_again():
     status, printed = run("make", "setup")
     assert status == 0 and "installing" not in printed
+
+
+def test_class_folders_given_as_DATA_become_the_databases_of_cifar10(tmp_path):
+    for number, split in enumerate(("train", "test")):
+        for name in ("cat", "dog"):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            picture = np.full((32, 32, 3), 50 * number, np.uint8)
+            cv2.imwrite(str(tmp_path / "images" / split / name / "1.png"), picture)
+    status, printed = run("make", "databases", "DATASET=cifar10", "NET=caffenet", "WEIGHTS=none",
+                          f"DATA={tmp_path / 'images'}", f"DATA_DIR={tmp_path / 'made'}")
+    assert status == 0, printed
+    assert {path.name for path in (tmp_path / "made").iterdir()} >= {
+        "train_lmdb", "test_lmdb", "train_originals_lmdb", "test_originals_lmdb", ".complete"}
+
+
+@pytest.mark.parametrize("name, kind", [("cifar-10-binary.tar.gz", "cifar10"), ("folders.tar", "folders")])
+def test_a_file_given_as_DATA_is_read_as_what_its_name_says(tmp_path, name, kind):
+    (tmp_path / name).touch()
+    status, printed = run("make", "-n", "databases", "DATASET=cifar10", "NET=caffenet", "WEIGHTS=none",
+                          f"DATA={tmp_path / name}", f"DATA_DIR={tmp_path / 'made'}")
+    assert status == 0 and f"make_lmdb.py {kind} --data {tmp_path / name} " in printed
 
 
 def test_missing_packages_without_root_print_the_command(tmp_path):
