@@ -31,7 +31,7 @@ svg { width: 100%; max-width: 34rem; height: auto; display: block; }
 .pic.right img { border-color: var(--good); } .pic.wrong img { border-color: var(--bad); border-style: dashed; }
 .pic figcaption { font-size: .68rem; line-height: 1.3; text-align: center; overflow: hidden; text-overflow: ellipsis; }
 .pic.wrong figcaption { color: var(--bad); }
-@media (max-width: 40rem) { .strip { flex-direction: column; gap: .4rem; } .query { flex: none; width: 4.4rem; }
+@media (max-width: 40rem) { tbody td:first-child { white-space: normal; } .strip { flex-direction: column; gap: .4rem; } .query { flex: none; width: 4.4rem; }
        .pics { grid-template-columns: repeat(5, minmax(0, 1fr)); } th, td { padding-right: .9rem; }
        .numbers { gap: .8rem 1.6rem; } .numbers b { font-size: 1.4rem; } .facts th { white-space: normal; } }
 """
