@@ -3,7 +3,8 @@
 #   <variant>/python (pycaffe), <variant>/build/tools (caffe, convert_imageset, ...), <variant>/build/lib (libcaffe)
 # Usage: build.sh source|configure|compile|cpptests VARIANT
 # Environment: PYTHON (interpreter pycaffe is built for), CAFFE_SRC (directory or tarball of BVLC Caffe, optional),
-#              JOBS (parallel compilers, default: cores). Called by the Makefile; every step can be repeated.
+#              JOBS (parallel compilers, default: cores); for the variant cuda what cuda.sh reads.
+# Called by the Makefile; every step can be repeated.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 step=$1
@@ -33,6 +34,8 @@ likely_cause() {
     elif grep -qE 'Killed|cc1plus.*signal' "$log"; then echo "out of memory: try JOBS=1"
     elif grep -qE 'Could NOT find|Could not find' "$log"; then
         echo "a library is missing: $(grep -m1 -oE 'Could (NOT|not) find [^ ]+' "$log"); make setup installs Debian's"
+    elif grep -q 'unsupported GNU version' "$log"; then
+        echo "this CUDA takes no $(c++ --version | head -1): install an older g++ and name it, CUDAHOSTCXX=g++-12"
     elif grep -qE 'hunk|FAILED' "$log"; then echo "CAFFE_SRC is not BVLC Caffe at commit 99bd997"
     else echo "a library or compiler newer or older than those the README names as tried"
     fi
@@ -87,12 +90,27 @@ make_source() {
     mv "$root.partial" "$root"
 }
 
+# Options of cmake for the device the variant is for.
+device_options() {
+    device=(-DCPU_ONLY=ON)
+    [ "$variant" = cuda ] || return 0
+    local toolkit architectures cudnn_root nccl_root
+    "$here/cuda.sh" "$top/cuda-choice.txt" || exit 1
+    . "$top/cuda-choice.txt"
+    device=(-DCPU_ONLY=OFF -DCMAKE_CUDA_COMPILER="$toolkit/bin/nvcc" -DCUDAToolkit_ROOT="$toolkit"
+        -DCMAKE_CUDA_ARCHITECTURES="$architectures" -DCUDNN_ROOT="$cudnn_root"
+        -DUSE_CUDNN="$([ "${CUDNN:-1}" = 0 ] && echo OFF || echo ON)" -DUSE_NCCL="$([ "${NCCL:-0}" = 0 ] && echo OFF || echo ON)")
+    [ -z "$nccl_root" ] || device+=(-DNCCL_INCLUDE_DIR="$nccl_root/include" -DNCCL_LIBRARIES="$nccl_root/lib/libnccl.so")
+    rm -f "$root/build/CMakeCache.txt" # another compiler or cuDNN than last time is not taken over from the cache
+}
+
 configure() {
+    device_options
     # No package registry: it would be written to the home folder. NOLOCK lets Data layers read LMDBs on read-only disks.
     logged cmake -S "$root" -B "$root/build" \
         -DCMAKE_BUILD_TYPE=Release -DBLAS=Open -DUSE_LEVELDB=OFF -DALLOW_LMDB_NOLOCK=ON -DCMAKE_EXPORT_NO_PACKAGE_REGISTRY=ON \
         -DBUILD_docs=OFF -DBUILD_matlab=OFF -Dpython_version=3 -DPYTHON_EXECUTABLE="$PWD/$PYTHON" \
-        -DCPU_ONLY=ON
+        "${device[@]}"
     if ! grep -q 'Interpreter' "$log"; then
         die "cmake found no Python development files, so pycaffe would be left out (log: $log)" \
             "install python3-dev and libboost-python-dev for the interpreter $PYTHON"

@@ -1,0 +1,122 @@
+"""third_party/caffe/cuda.sh: which toolkit, cuDNN and architectures a CUDA build takes, on toolkits that are folders of empty files."""
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CAFFE = Path(__file__).resolve().parent.parent / "third_party" / "caffe"
+
+
+def program(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A folder with a whole toolkit 12.4 (cuDNN beside it), and no GPU; pip fails, as without a network."""
+    toolkit = tmp_path / "cuda"
+    program(toolkit / "bin" / "nvcc", 'case "$1" in\n--version) echo "Cuda compilation tools, release 12.4, V12.4.99" ;;\n'
+                                      '--list-gpu-code) for a in 70 75 80 86 89 90; do echo "sm_$a"; done ;;\nesac')
+    (toolkit / "include").mkdir()
+    (toolkit / "lib64").mkdir()
+    for header in ("cublas_v2.h", "curand.h", "cudnn.h"):
+        (toolkit / "include" / header).touch()
+    for library in ("cublas", "curand", "cudnn"):
+        (toolkit / "lib64" / f"lib{library}.so").touch()
+    program(tmp_path / "bin" / "nvidia-smi", "exit 9")
+    program(tmp_path / "bin" / "python", "echo no network; exit 1")
+    (tmp_path / "build" / "caffe").mkdir(parents=True)
+    return tmp_path
+
+
+def choose(machine, **options):
+    """(exit status, what was said, what the choice file sets)."""
+    environment = {"PATH": f"{machine / 'bin'}:/usr/bin:/bin", "PYTHON": str(machine / "bin" / "python"), **options}
+    done = subprocess.run([str(CAFFE / "cuda.sh"), "choice.txt"], cwd=machine, capture_output=True, text=True, env=environment)
+    chosen = {}
+    if done.returncode == 0:
+        chosen = dict(word.split("=", 1) for word in shlex.split((machine / "choice.txt").read_text(), comments=True))
+    return done.returncode, done.stdout + done.stderr, chosen
+
+
+def gpu(machine, capability, driver="600.1"):
+    program(machine / "bin" / "nvidia-smi", f'case "$*" in *compute_cap*) echo {capability} ;; *driver*) echo {driver} ;; esac')
+
+
+def test_the_toolkit_named_is_taken_with_its_cudnn_and_said(machine):
+    status, said, chosen = choose(machine, CUDA_HOME=str(machine / "cuda"))
+    assert status == 0, said
+    assert chosen["toolkit"] == chosen["cudnn_root"] == str(machine / "cuda") and chosen["nccl_root"] == ""
+    assert "12.4" in said and "cuDNN" in said and "architectures" in said
+
+
+def test_without_a_gpu_one_architecture_a_generation_and_the_newest_as_ptx(machine):
+    chosen = choose(machine, CUDA_HOME=str(machine / "cuda"))[2]
+    assert chosen["architectures"] == "70-real;75-real;80-real;86-real;89-real;90-real;90-virtual"
+
+
+def test_with_a_gpu_its_own_architecture(machine):
+    gpu(machine, "8.6")
+    assert choose(machine, CUDA_HOME=str(machine / "cuda"))[2]["architectures"] == "86-real;86-virtual"
+
+
+def test_architectures_asked_for(machine):
+    assert choose(machine, CUDA_HOME=str(machine / "cuda"), CUDA_ARCH="8.0,90")[2]["architectures"] == "80-real;90-real;90-virtual"
+
+
+def test_an_architecture_the_toolkit_lacks_is_named_with_those_it_has(machine):
+    status, said, _ = choose(machine, CUDA_HOME=str(machine / "cuda"), CUDA_ARCH="61")
+    assert status == 1 and "61" in said and "70 75 80 86 89 90" in said and "CUDA_HOME" in said
+    assert not (machine / "choice.txt").exists()
+
+
+@pytest.mark.parametrize("missing, word", [("include/cublas_v2.h", "cuBLAS"), ("lib64/libcurand.so", "cuRAND"), ("bin/nvcc", "nvcc")])
+def test_a_toolkit_named_that_is_not_whole_is_refused(machine, missing, word):
+    (machine / "cuda" / missing).unlink()
+    status, said, _ = choose(machine, CUDA_HOME=str(machine / "cuda"))
+    assert status == 1 and word in said and "CUDA_HOME" in said
+
+
+def test_a_toolkit_that_is_too_old_is_refused(machine):
+    nvcc = machine / "cuda" / "bin" / "nvcc"
+    nvcc.write_text(nvcc.read_text().replace("12.4", "11.8"))
+    status, said, _ = choose(machine, CUDA_HOME=str(machine / "cuda"))
+    assert status == 1 and "12 or newer (it is 11.8)" in said
+
+
+def test_a_toolkit_on_the_path_without_cublas_gives_way_to_the_wheels(machine):
+    (machine / "cuda" / "include" / "cublas_v2.h").unlink()
+    os.symlink(machine / "cuda" / "bin" / "nvcc", machine / "bin" / "nvcc")
+    status, said, _ = choose(machine)
+    assert "lacks cuBLAS: NVIDIA's wheels are used" in said
+    assert status == 1 and "no network" in said and "CUDA_HOME=" in said  # this machine's pip fails
+
+
+def test_wheels_are_not_installed_for_a_driver_too_old_for_them(machine):
+    gpu(machine, "8.6", driver="535.104.05")
+    (machine / "cuda" / "include" / "cublas_v2.h").unlink()
+    os.symlink(machine / "cuda" / "bin" / "nvcc", machine / "bin" / "nvcc")
+    status, said, _ = choose(machine)
+    assert status == 1 and "driver 535.104.05" in said and "580" in said and "installing" not in said
+
+
+def test_cudnn_can_be_left_out(machine):
+    (machine / "cuda" / "include" / "cudnn.h").unlink()
+    status, said, chosen = choose(machine, CUDA_HOME=str(machine / "cuda"), CUDNN="0")
+    assert status == 0 and chosen["cudnn_root"] == "" and "none (CUDNN=0)" in said
+
+
+@pytest.mark.parametrize("patch", sorted(CAFFE.glob("patches/*.patch")), ids=lambda path: path.name)
+def test_every_patch_says_what_needs_it(patch):
+    header = patch.read_text().split("\n---", 1)[0]
+    assert re.match(r"Needed by \S+", header), patch.name
+
+
+def test_every_wheel_is_pinned():
+    lines = [line for line in (CAFFE / "requirements-cuda.txt").read_text().splitlines() if line and not line.startswith("#")]
+    assert len(lines) >= 9 and all(re.fullmatch(r"nvidia-[a-z0-9-]+==[0-9.]+", line) for line in lines)

@@ -1,0 +1,146 @@
+#!/bin/bash
+# Chooses CUDA toolkit, cuDNN, NCCL and GPU architectures, prints the choice and writes it to FILE, which build.sh reads.
+# Usage: cuda.sh FILE
+# Environment: PYTHON (its pip fetches NVIDIA's wheels), CUDA_HOME, CUDA_ARCH ("90" or "80,9.0"), CUDNN=0|1, NCCL=0|1
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+file=$1
+wheels=$PWD/build/caffe/cuda-wheels
+# What a list for unknown GPUs is made from, as far as the toolkit has them: one a generation.
+usual_architectures="70 75 80 86 89 90 100 120"
+
+die() {
+    printf 'caffe: %s\n' "$@" >&2
+    exit 1
+}
+
+has_library() {
+    compgen -G "$1/lib64/lib$2.so*" >/dev/null || compgen -G "$1/lib/lib$2.so*" >/dev/null
+}
+
+# What a toolkit lacks, in a word; nothing when it is whole.
+lacks() {
+    if [ ! -x "$1/bin/nvcc" ]; then echo "bin/nvcc"
+    elif [ ! -e "$1/include/cublas_v2.h" ] || ! has_library "$1" cublas; then echo "cuBLAS"
+    elif [ ! -e "$1/include/curand.h" ] || ! has_library "$1" curand; then echo "cuRAND"
+    elif [ "$(major "$1")" -lt 12 ]; then echo "version 12 or newer (it is $(version "$1"))"
+    fi
+}
+
+version() {
+    "$1/bin/nvcc" --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p'
+}
+
+major() {
+    version "$1" | cut -d. -f1
+}
+
+# Installs the wheels whose lines match, unless they are there already.
+install_wheels() {
+    local wanted
+    wanted=$(grep -E "$1" "$here/requirements-cuda.txt" | sort)
+    if [ -n "$(comm -23 <(echo "$wanted") <(sort "$wheels/.installed" 2>/dev/null))" ]; then
+        echo "caffe: installing NVIDIA's wheels:" $wanted
+        mkdir -p "$wheels"
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --upgrade --target "$wheels" $wanted \
+            >build/caffe/cuda-wheels.log 2>&1 || {
+            tail -3 build/caffe/cuda-wheels.log >&2
+            die "NVIDIA's wheels could not be installed (log: build/caffe/cuda-wheels.log): a network is needed," \
+                "or a CUDA toolkit of version 12 or newer with cuBLAS, cuRAND and cuDNN, named by CUDA_HOME="
+        }
+        echo "$wanted" >>"$wheels/.installed"
+    fi
+    # the names that CMake and the linker look for
+    local library
+    for library in "$wheels"/nvidia/*/lib/*.so.*; do
+        ln -sfn "$(basename "$library")" "${library%.so.*}.so"
+    done
+}
+
+choose_toolkit() {
+    local missing on_path
+    if [ -n "${CUDA_HOME:-}" ]; then
+        missing=$(lacks "$CUDA_HOME")
+        [ -z "$missing" ] || die "CUDA_HOME=$CUDA_HOME lacks $missing: add it, or leave CUDA_HOME out for the toolkit of NVIDIA's wheels"
+        toolkit=$(cd "$CUDA_HOME" && pwd)
+        return
+    fi
+    on_path=$(command -v nvcc || true)
+    [ -n "$on_path" ] || on_path=/usr/local/cuda/bin/nvcc
+    if [ -x "$on_path" ]; then
+        toolkit=$(dirname "$(dirname "$(readlink -f "$on_path")")")
+        missing=$(lacks "$toolkit")
+        [ -n "$missing" ] || return 0
+        echo "caffe: the toolkit in $toolkit lacks $missing: NVIDIA's wheels are used"
+    fi
+    check_driver_for_wheels
+    install_wheels '^nvidia-(cuda-|nvvm|cublas|curand)'
+    toolkit=$wheels/nvidia/cu13
+    ln -sfn lib "$toolkit/lib64"
+}
+
+check_driver_for_wheels() {
+    local driver
+    driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -1 || true)
+    [ -z "$driver" ] || [ "${driver%%.*}" -ge 580 ] || \
+        die "driver $driver is too old for the CUDA 13 of NVIDIA's wheels, which needs 580: update it," \
+            "or install a CUDA 12 toolkit that it supports and name it by CUDA_HOME="
+}
+
+# choose_library NAME HEADER WHEEL: sets `root` to where it is; empty: where compiler and linker look anyway.
+choose_library() {
+    root=""
+    if [ -e "$toolkit/include/$2" ] && has_library "$toolkit" "$1"; then root=$toolkit
+    elif echo "#include <$2>" | c++ -E -x c++ -I"$toolkit/include" - >/dev/null 2>&1; then :
+    else
+        install_wheels "^nvidia-$3-cu$(major "$toolkit")="
+        root=$wheels/nvidia/$3
+    fi
+}
+
+choose_architectures() {
+    local known asked one
+    known=$("$toolkit/bin/nvcc" --list-gpu-code | sed -n 's/^sm_\([0-9]*\)$/\1/p' | sort -un | tr '\n' ' ')
+    asked=$(echo "${CUDA_ARCH:-}" | tr -d . | tr ',;' '  ')
+    if [ -z "$asked" ]; then
+        asked=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d '. ' | sort -un | tr '\n' ' ' || true)
+    fi
+    if [ -z "${asked// /}" ]; then
+        asked=$(for one in $usual_architectures; do case " $known " in *" $one "*) echo -n "$one " ;; esac; done)
+    fi
+    architectures=""
+    for one in $asked; do
+        case " $known " in
+        *" $one "*) ;;
+        *) die "CUDA $(version "$toolkit") has no code for architecture $one; it knows $known(CUDA_ARCH=); older GPUs need an older toolkit (CUDA_HOME=)" ;;
+        esac
+        architectures="$architectures;$one-real"
+    done
+    # the newest as PTX too: what the driver compiles for GPUs newer than the toolkit
+    architectures="${architectures#;};${one}-virtual"
+}
+
+choose_toolkit
+choose_architectures
+cudnn="none (CUDNN=0)" cudnn_root="" nccl="none (NCCL=1 adds it)" nccl_root=""
+if [ "${CUDNN:-1}" != 0 ]; then
+    choose_library cudnn cudnn.h cudnn
+    cudnn_root=$root cudnn=${root:-the system\'s}
+fi
+if [ "${NCCL:-0}" != 0 ]; then
+    choose_library nccl nccl.h nccl
+    nccl_root=$root nccl=${root:-the system\'s}
+fi
+cat >"$file" <<END
+# what cuda.sh chose; read by build.sh
+# CUDA:          $(version "$toolkit") in $toolkit
+# cuDNN:         $cudnn
+# NCCL:          $nccl
+# architectures: $architectures
+# host compiler: $(${CUDAHOSTCXX:-c++} --version | head -1)
+toolkit="$toolkit"
+architectures="$architectures"
+cudnn_root="$cudnn_root"
+nccl_root="$nccl_root"
+END
+sed -n 's/^# \([A-Za-z]*[a-z ]*:.*\)/caffe: \1/p' "$file"
