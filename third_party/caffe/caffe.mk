@@ -47,7 +47,7 @@ $(CAFFE_DIR)/.configured: $(CAFFE_DIR)/.source third_party/caffe/build.sh $(CUDA
 	@[ "$(CUDA)" = 0 ] || echo '$(strip $(CUDA_OPTIONS))' > $(CUDA_OPTIONS_FROM)
 	@touch $@
 
-COMPILE_TIME := $(if $(filter 1,$(CUDA)),8 minutes on 2 cores and more for one architecture,about 3 minutes on 2 cores)
+COMPILE_TIME := $(if $(filter 1,$(CUDA)),about 8 minutes on 2 cores for one architecture,about 3 minutes on 2 cores)
 $(CAFFE_DIR)/.built: $(CAFFE_DIR)/.configured
 	@echo "caffe: compiling libcaffe, pycaffe and the tools ($(COMPILE_TIME); log: build/caffe/$(CAFFE_VARIANT)-compile.log)"
 	@$(CAFFE_BUILD) compile $(CAFFE_VARIANT)

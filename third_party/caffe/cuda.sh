@@ -18,6 +18,13 @@ has_library() {
     compgen -G "$1/lib64/lib$2.so*" >/dev/null || compgen -G "$1/lib/lib$2.so*" >/dev/null
 }
 
+# nvcc's own word for where its toolkit is: nvcc may be a link, or a script elsewhere.
+root_of() {
+    local top
+    top=$("$1" --dryrun -E -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p')
+    (cd "${top:-$(dirname "$1")/..}" && pwd -P)
+}
+
 # What a toolkit lacks, in a word; nothing when it is whole.
 lacks() {
     if [ ! -x "$1/bin/nvcc" ]; then echo "bin/nvcc"
@@ -35,26 +42,27 @@ major() {
     version "$1" | cut -d. -f1
 }
 
-# Installs the wheels whose lines match, unless they are there already.
+# install_wheels NAME PATTERN: the wheels whose lines match, into a folder of their own (pip --target keeps or drops
+# nvidia/ as a whole), unless these are there already.
 install_wheels() {
-    local wanted
-    wanted=$(grep -E "$1" "$here/requirements-cuda.txt" | sort)
-    if [ -n "$(comm -23 <(echo "$wanted") <(sort "$wheels/.installed" 2>/dev/null))" ]; then
-        echo "caffe: installing NVIDIA's wheels:" $wanted
-        mkdir -p "$wheels"
-        "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --upgrade --target "$wheels" $wanted \
-            >build/caffe/cuda-wheels.log 2>&1 || {
-            tail -3 build/caffe/cuda-wheels.log >&2
-            die "NVIDIA's wheels could not be installed (log: build/caffe/cuda-wheels.log): a network is needed," \
-                "or a CUDA toolkit of version 12 or newer with cuBLAS, cuRAND and cuDNN, named by CUDA_HOME="
-        }
-        echo "$wanted" >>"$wheels/.installed"
-    fi
+    local to=$wheels/$1 wanted
+    wanted=$(grep -E "$2" "$here/requirements-cuda.txt")
+    [ "$wanted" != "$(cat "$to/.installed" 2>/dev/null)" ] || return 0
+    echo "caffe: installing NVIDIA's wheels:" $wanted
+    rm -rf "$to"
+    mkdir -p "$to"
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --target "$to" $wanted \
+        >build/caffe/cuda-wheels.log 2>&1 || {
+        tail -3 build/caffe/cuda-wheels.log >&2
+        die "NVIDIA's wheels could not be installed (log: build/caffe/cuda-wheels.log): a network is needed," \
+            "or a CUDA toolkit of version 12 or newer with cuBLAS, cuRAND and cuDNN, named by CUDA_HOME="
+    }
     # the names that CMake and the linker look for
     local library
-    for library in "$wheels"/nvidia/*/lib/*.so.*; do
+    for library in "$to"/nvidia/*/lib/*.so.*; do
         ln -sfn "$(basename "$library")" "${library%.so.*}.so"
     done
+    echo "$wanted" >"$to/.installed"
 }
 
 choose_toolkit() {
@@ -68,14 +76,14 @@ choose_toolkit() {
     on_path=$(command -v nvcc || true)
     [ -n "$on_path" ] || on_path=/usr/local/cuda/bin/nvcc
     if [ -x "$on_path" ]; then
-        toolkit=$(dirname "$(dirname "$(readlink -f "$on_path")")")
+        toolkit=$(root_of "$on_path")
         missing=$(lacks "$toolkit")
         [ -n "$missing" ] || return 0
         echo "caffe: the toolkit in $toolkit lacks $missing: NVIDIA's wheels are used"
     fi
     check_driver_for_wheels
-    install_wheels '^nvidia-(cuda-|nvvm|cublas|curand)'
-    toolkit=$wheels/nvidia/cu13
+    install_wheels toolkit '^nvidia-(cuda-|nvvm|cublas|curand)'
+    toolkit=$wheels/toolkit/nvidia/cu13
     ln -sfn lib "$toolkit/lib64"
 }
 
@@ -87,14 +95,14 @@ check_driver_for_wheels() {
             "or install a CUDA 12 toolkit that it supports and name it by CUDA_HOME="
 }
 
-# choose_library NAME HEADER WHEEL: sets `root` to where it is; empty: where compiler and linker look anyway.
+# choose_library NAME HEADER: sets `root` to where it is; empty: where compiler and linker look anyway.
 choose_library() {
     root=""
     if [ -e "$toolkit/include/$2" ] && has_library "$toolkit" "$1"; then root=$toolkit
     elif echo "#include <$2>" | c++ -E -x c++ -I"$toolkit/include" - >/dev/null 2>&1; then :
     else
-        install_wheels "^nvidia-$3-cu$(major "$toolkit")="
-        root=$wheels/nvidia/$3
+        install_wheels "$1" "^nvidia-$1-cu$(major "$toolkit")="
+        root=$wheels/$1/nvidia/$1
     fi
 }
 
@@ -124,11 +132,11 @@ choose_toolkit
 choose_architectures
 cudnn="none (CUDNN=0)" cudnn_root="" nccl="none (NCCL=1 adds it)" nccl_root=""
 if [ "${CUDNN:-1}" != 0 ]; then
-    choose_library cudnn cudnn.h cudnn
+    choose_library cudnn cudnn.h
     cudnn_root=$root cudnn=${root:-the system\'s}
 fi
 if [ "${NCCL:-0}" != 0 ]; then
-    choose_library nccl nccl.h nccl
+    choose_library nccl nccl.h
     nccl_root=$root nccl=${root:-the system\'s}
 fi
 cat >"$file" <<END
