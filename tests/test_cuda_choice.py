@@ -69,6 +69,61 @@ def test_architectures_asked_for(machine):
     assert choose(machine, CUDA_HOME=str(machine / "cuda"), CUDA_ARCH="8.0,90")[2]["architectures"] == "80-real;90-real;90-virtual"
 
 
+@pytest.mark.parametrize("written", ["90,80", "sm_80;sm_90", "90 8.0 90"])
+def test_architectures_are_taken_once_and_the_newest_as_ptx_however_they_are_written(machine, written):
+    chosen = choose(machine, CUDA_HOME=str(machine / "cuda"), CUDA_ARCH=written)[2]
+    assert chosen["architectures"] == "80-real;90-real;90-virtual"
+
+
+def test_words_for_an_architecture_are_refused(machine):
+    status, said, _ = choose(machine, CUDA_HOME=str(machine / "cuda"), CUDA_ARCH="hopper")
+    assert status == 1 and "CUDA_ARCH=hopper" in said and "70 75 80 86 89 90" in said
+
+
+def test_a_gpu_newer_than_the_toolkit_gets_the_ptx_of_the_newest_it_knows(machine):
+    gpu(machine, "12.0")
+    assert choose(machine, CUDA_HOME=str(machine / "cuda"))[2]["architectures"] == "90-real;90-virtual"
+
+
+def test_nvidia_smi_without_a_driver_counts_as_no_gpu(machine):
+    program(machine / "bin" / "nvidia-smi", 'echo "NVIDIA-SMI has failed because it could not reach the driver."; exit 9')
+    status, said, chosen = choose(machine, CUDA_HOME=str(machine / "cuda"))
+    assert status == 0 and chosen["architectures"].startswith("70-real;"), said
+    (machine / "cuda" / "include" / "cublas_v2.h").unlink()
+    os.symlink(machine / "cuda" / "bin" / "nvcc", machine / "bin" / "nvcc")
+    assert "too old" not in choose(machine)[1]
+
+
+def test_a_program_that_only_calls_nvcc_leads_to_its_toolkit(machine):
+    nvcc = machine / "cuda" / "bin" / "nvcc"
+    nvcc.write_text(nvcc.read_text().replace("esac", f"--dryrun) echo '#$ TOP={machine}/cuda/bin/..' >&2; exit 1 ;;\nesac"))
+    program(machine / "bin" / "nvcc", f'exec {nvcc} "$@"')
+    status, said, chosen = choose(machine)
+    assert status == 0 and chosen["toolkit"] == str(machine / "cuda"), said
+
+
+def test_wheels_of_the_toolkit_stay_when_those_of_cudnn_and_nccl_come(machine):
+    pip = machine / "bin" / "python"
+    # as pip does it: what is installed into a folder replaces the nvidia/ that is there
+    program(pip, f"""for word; do [ "$last" = --target ] && to=$word; last=$word; done
+rm -rf "$to/nvidia"
+case "$*" in *curand*) mkdir -p "$to/nvidia/cu13/lib" && cp -r {machine}/cuda/bin {machine}/cuda/include "$to/nvidia/cu13" &&
+    touch "$to/nvidia/cu13/lib/libcublas.so.13" "$to/nvidia/cu13/lib/libcurand.so.10" && rm "$to/nvidia/cu13/include/cudnn.h" ;; esac
+case "$*" in *cudnn*) mkdir -p "$to/nvidia/cudnn/lib" && touch "$to/nvidia/cudnn/lib/libcudnn.so.9" ;; esac
+case "$*" in *nccl*) mkdir -p "$to/nvidia/nccl/lib" && touch "$to/nvidia/nccl/lib/libnccl.so.2" ;; esac""")
+    nvcc = machine / "cuda" / "bin" / "nvcc"
+    nvcc.write_text(nvcc.read_text().replace("12.4", "13.0"))
+    os.rename(machine / "cuda" / "lib64", machine / "elsewhere")  # so that a toolkit is there, and lacks its libraries
+    os.symlink(nvcc, machine / "bin" / "nvcc")
+    for _ in range(2):
+        status, said, chosen = choose(machine, NCCL="1")
+        assert status == 0, said
+        for wanted in ("toolkit/bin/nvcc", "toolkit/lib64/libcublas.so", "cudnn_root/lib/libcudnn.so", "nccl_root/lib/libnccl.so"):
+            root, _, path = wanted.partition("/")
+            assert (Path(chosen[root]) / path).exists(), wanted
+    assert "installing" not in said  # the second time
+
+
 def test_an_architecture_the_toolkit_lacks_is_named_with_those_it_has(machine):
     status, said, _ = choose(machine, CUDA_HOME=str(machine / "cuda"), CUDA_ARCH="61")
     assert status == 1 and "61" in said and "70 75 80 86 89 90" in said and "CUDA_HOME" in said

@@ -21,7 +21,7 @@ has_library() {
 # nvcc's own word for where its toolkit is: nvcc may be a link, or a script elsewhere.
 root_of() {
     local top
-    top=$("$1" --dryrun -E -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p')
+    top=$("$1" --dryrun -E -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p') || true
     (cd "${top:-$(dirname "$1")/..}" && pwd -P)
 }
 
@@ -40,6 +40,13 @@ version() {
 
 major() {
     version "$1" | cut -d. -f1
+}
+
+# What nvidia-smi knows of the GPUs, a line each; nothing without a driver (it says so on standard output).
+gpus() {
+    local answer
+    answer=$(nvidia-smi --query-gpu="$1" --format=csv,noheader 2>/dev/null) || return 0
+    echo "$answer"
 }
 
 # install_wheels NAME PATTERN: the wheels whose lines match, into a folder of their own (pip --target keeps or drops
@@ -89,7 +96,7 @@ choose_toolkit() {
 
 check_driver_for_wheels() {
     local driver
-    driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -1 || true)
+    driver=$(gpus driver_version | sed -n 1p)
     [ -z "$driver" ] || [ "${driver%%.*}" -ge 580 ] || \
         die "driver $driver is too old for the CUDA 13 of NVIDIA's wheels, which needs 580: update it," \
             "or install a CUDA 12 toolkit that it supports and name it by CUDA_HOME="
@@ -106,21 +113,38 @@ choose_library() {
     fi
 }
 
+# Numbers of architectures, whatever way they are written (8.6, sm_86, 86,89), in order and once each.
+numbers() {
+    tr -d . | grep -oE '[0-9]+' | sort -un | tr '\n' ' ' || true
+}
+
+# The GPUs' own; for one newer than the toolkit the newest it knows, whose PTX the driver compiles for it.
+of_the_gpus() {
+    local one newest=${1##* }
+    for one in $(gpus compute_cap | numbers); do
+        [ "$one" -le "$newest" ] || one=$newest
+        echo "$one"
+    done | numbers
+}
+
 choose_architectures() {
     local known asked one
-    known=$("$toolkit/bin/nvcc" --list-gpu-code | sed -n 's/^sm_\([0-9]*\)$/\1/p' | sort -un | tr '\n' ' ')
-    asked=$(echo "${CUDA_ARCH:-}" | tr -d . | tr ',;' '  ')
-    if [ -z "$asked" ]; then
-        asked=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d '. ' | sort -un | tr '\n' ' ' || true)
+    known=$("$toolkit/bin/nvcc" --list-gpu-code | numbers)
+    known=${known% }
+    if [ -n "${CUDA_ARCH:-}" ]; then
+        asked=$(echo "$CUDA_ARCH" | numbers)
+        [ -n "$asked" ] || die "CUDA_ARCH=$CUDA_ARCH names no architecture; CUDA $(version "$toolkit") knows $known"
+    else
+        asked=$(of_the_gpus "$known")
     fi
-    if [ -z "${asked// /}" ]; then
-        asked=$(for one in $usual_architectures; do case " $known " in *" $one "*) echo -n "$one " ;; esac; done)
+    if [ -z "$asked" ]; then
+        asked=$(for one in $usual_architectures; do case " $known " in *" $one "*) echo "$one" ;; esac; done | numbers)
     fi
     architectures=""
     for one in $asked; do
         case " $known " in
         *" $one "*) ;;
-        *) die "CUDA $(version "$toolkit") has no code for architecture $one; it knows $known(CUDA_ARCH=); older GPUs need an older toolkit (CUDA_HOME=)" ;;
+        *) die "CUDA $(version "$toolkit") has no code for architecture $one; it knows $known (CUDA_ARCH=); older GPUs need an older toolkit (CUDA_HOME=)" ;;
         esac
         architectures="$architectures;$one-real"
     done
