@@ -166,6 +166,20 @@ def test_cudnn_can_be_left_out(machine):
     assert status == 0 and chosen["cudnn_root"] == "" and "none (CUDNN=0)" in said
 
 
+@pytest.mark.parametrize("given, configured_with", [
+    ([], 'CUDNN="0" CUDA_ARCH="80 90"'),  # also when a script or patch is newer than the build
+    (["CUDA_ARCH=86"], 'CUDA_ARCH="86"')])
+def test_options_are_kept_until_others_are_given(tmp_path, given, configured_with):
+    (tmp_path / "options").write_text('CUDNN="0" CUDA_ARCH="80 90"\n')
+    without = ("CUDNN", "NCCL", "CUDA_ARCH", "CUDA_HOME", "MAKEFLAGS", "MFLAGS")  # those of a make that runs this test
+    environment = {name: value for name, value in os.environ.items() if name not in without}
+    printed = subprocess.run(["make", "-n", "-W", "third_party/caffe/cuda.sh", "build/caffe/cuda/.configured", "CUDA=1", "APT=no",
+                              f"CUDA_OPTIONS_FROM={tmp_path / 'options'}", *given],
+                             cwd=CAFFE.parent.parent, capture_output=True, text=True, env=environment).stdout
+    line = next(line for line in printed.splitlines() if "build.sh configure cuda" in line)
+    assert re.search(r"JOBS=\d+ +(.*?) +third_party/", line).group(1) == configured_with
+
+
 @pytest.mark.parametrize("patch", sorted(CAFFE.glob("patches/*.patch")), ids=lambda path: path.name)
 def test_every_patch_says_what_needs_it(patch):
     header = patch.read_text().split("\n---", 1)[0]

@@ -13,7 +13,12 @@ $(error CUDA=$(CUDA): give 1 for a build with CUDA, 0 for the CPU)
 endif
 CAFFE_VARIANT := $(if $(filter 1,$(CUDA)),cuda,cpu)
 CAFFE_DIR := build/caffe/$(CAFFE_VARIANT)
-CUDA_OPTIONS := $(foreach option,CUDNN NCCL CUDA_ARCH CUDA_HOME,$(if $(filter undefined,$(origin $(option))),,$(option)="$($(option))"))
+# Options given replace those of the build that is there; none keeps them, also when it is configured again.
+CUDA_OPTIONS_FROM := build/caffe/cuda-options
+CUDA_OPTIONS := $(strip $(foreach option,CUDNN NCCL CUDA_ARCH CUDA_HOME,$(if $(filter undefined,$(origin $(option))),,$(option)="$($(option))")))
+ifeq ($(CUDA_OPTIONS),)
+CUDA_OPTIONS := $(shell cat $(CUDA_OPTIONS_FROM) 2>/dev/null)
+endif
 CAFFE_BUILD := PYTHON=$(PYTHON) CAFFE_SRC="$(CAFFE_SRC)" JOBS=$(JOBS) $(CUDA_OPTIONS) third_party/caffe/build.sh
 
 # Another CAFFE_SRC than the one the source came from starts anew; none keeps what is there.
@@ -30,21 +35,17 @@ $(CAFFE_DIR)/.source: third_party/caffe/source.txt $(wildcard third_party/caffe/
 	@echo "$(CAFFE_SRC)" > $(CAFFE_SOURCE_FROM)
 	@touch $@
 
-# Options of CUDA that are given, other than those of the build that is there, build it anew; none keeps what is there.
-CUDA_OPTIONS_FROM := build/caffe/cuda-options
 CUDA_SCRIPTS :=
 ifeq ($(CUDA),1)
 CUDA_SCRIPTS := third_party/caffe/cuda.sh third_party/caffe/requirements-cuda.txt
-ifneq ($(CUDA_OPTIONS),)
-ifneq ($(strip $(CUDA_OPTIONS)),$(shell cat $(CUDA_OPTIONS_FROM) 2>/dev/null))
+ifneq ($(CUDA_OPTIONS),$(shell cat $(CUDA_OPTIONS_FROM) 2>/dev/null))
 .PHONY: $(CAFFE_DIR)/.configured
-endif
 endif
 endif
 
 $(CAFFE_DIR)/.configured: $(CAFFE_DIR)/.source third_party/caffe/build.sh $(CUDA_SCRIPTS) .venv/.requirements
 	@$(CAFFE_BUILD) configure $(CAFFE_VARIANT)
-	@[ "$(CUDA)" = 0 ] || echo '$(strip $(CUDA_OPTIONS))' > $(CUDA_OPTIONS_FROM)
+	@[ "$(CUDA)" = 0 ] || echo '$(CUDA_OPTIONS)' > $(CUDA_OPTIONS_FROM)
 	@touch $@
 
 COMPILE_TIME := $(if $(filter 1,$(CUDA)),about 8 minutes on 2 cores for one architecture,about 3 minutes on 2 cores)
