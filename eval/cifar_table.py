@@ -9,11 +9,12 @@ from pathlib import Path
 
 from eval_errors import EvalError, run_main
 
+CIFAR10_SIZES = (10_000, 50_000)  # queries and database of the paper's protocol
 PUBLISHED = Path(__file__).with_name("published.json")
 
 
 def read_runs(paths):
-    """{bits: results} of results.json files. EvalError for a file of another protocol or a code length given twice."""
+    """{bits: results} of results.json files. EvalError for a file of another protocol or data set or a code length given twice."""
     runs = {}
     for path in paths:
         if not path.exists():
@@ -22,6 +23,9 @@ def read_runs(paths):
         if (results.get("protocol"), results.get("top_k")) != ("cvprw15", 1000):
             raise EvalError(f"{path}: protocol {results.get('protocol')}, K = {results.get('top_k')}; the paper's table is "
                             "cvprw15 with K = 1000: evaluate the run with the defaults")
+        if (results["queries"], results["database"]) != CIFAR10_SIZES:
+            raise EvalError(f"{path}: {results['queries']:,} queries against {results['database']:,} images; the paper's table is "
+                            "CIFAR-10's 10,000 test against 50,000 training images")
         if results["bits"] in runs:
             raise EvalError(f"{path}: a second run with {results['bits']} bits: name one run for each code length")
         runs[results["bits"]] = results

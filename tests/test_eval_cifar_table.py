@@ -11,7 +11,8 @@ from eval_errors import EvalError
 def results_file(folder, bits, value, **changes):
     folder.mkdir()
     path = folder / "results.json"
-    path.write_text(json.dumps({"protocol": "cvprw15", "top_k": 1000, "bits": bits, "map": value, **changes}))
+    path.write_text(json.dumps({"protocol": "cvprw15", "top_k": 1000, "bits": bits, "map": value,
+                                "queries": 10_000, "database": 50_000, **changes}))
     return path
 
 
@@ -30,6 +31,9 @@ def test_another_protocol_or_a_code_length_twice_is_refused(tmp_path):
     other = results_file(tmp_path / "a", 48, 0.9, top_k=50000, protocol="ssdh")
     with pytest.raises(EvalError, match="ssdh, K = 50000"):
         main([str(other)])
+    digits = results_file(tmp_path / "d", 48, 0.98, database=60_000)
+    with pytest.raises(EvalError, match="10,000 queries against 60,000 images"):
+        main([str(digits)])
     twice = [results_file(tmp_path / name, 48, 0.9) for name in "bc"]
     with pytest.raises(EvalError, match="second run with 48 bits"):
         main([str(path) for path in twice])
