@@ -180,12 +180,6 @@ def test_options_are_kept_until_others_are_given(tmp_path, given, configured_wit
     assert re.search(r"JOBS=\d+ +(.*?) +third_party/", line).group(1) == configured_with
 
 
-@pytest.mark.parametrize("patch", sorted(CAFFE.glob("patches/*.patch")), ids=lambda path: path.name)
-def test_every_patch_says_what_needs_it(patch):
-    header = patch.read_text().split("\n---", 1)[0]
-    assert re.match(r"Needed by \S+", header), patch.name
-
-
 def test_every_wheel_is_pinned():
     lines = [line for line in (CAFFE / "requirements-cuda.txt").read_text().splitlines() if line and not line.startswith("#")]
     assert len(lines) >= 9 and all(re.fullmatch(r"nvidia-[a-z0-9-]+==[0-9.]+", line) for line in lines)
