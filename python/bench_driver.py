@@ -63,7 +63,7 @@ def caffe_train(solver, gpu):
     """Seconds of each display window of `caffe train`, but the first."""
     from device import caffe_tool
     said = run(caffe_tool("caffe"), "train", "-solver", solver, *caffe_gpu(gpu))
-    return [DISPLAY / float(rate) for rate in re.findall(r"Iteration \d+ \(([\d.e+-]+) iter/s", said)][2:]
+    return [DISPLAY / float(rate) for rate in re.findall(r"Iteration \d+ \(([\d.e+-]+) iter/s", said)[2:]]
 
 
 def driver_train(solver, run_folder, batch, gpu):
