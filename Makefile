@@ -102,7 +102,7 @@ databases: inputs $(CAFFE_READY) $(NET_NEEDS)
 
 trained: databases $(PROTOTXT)/solver.prototxt
 	@$(CAFFE_ENV) $(PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) --weights $(WEIGHTS_FILE) \
-	    --seed $(SEED) --gpu $(GPU) $(if $(ITERS),--iterations $(ITERS)) $(TRAIN_OPTIONS)
+	    --seed $(SEED) --gpu $(GPU) $(if $(ITERS),--iterations $(ITERS)) $(if $(ITER_SIZE),--iter-size $(ITER_SIZE)) $(TRAIN_OPTIONS)
 
 # From the originals where there are some: the authors' evaluation resizes in float, the databases hold rounded pixels.
 features: trained

@@ -1,18 +1,15 @@
 """Chooses the device Caffe runs on. Caffe aborts on a GPU it cannot use, so it is asked first, in a process of its own."""
 import os
-import shutil
 import subprocess
+import sys
 
+import abort_words
+import nvidia
 import several_gpus
 from driver_errors import DriverError
 
-
-def gpus_present():
-    """Indices of the NVIDIA GPUs the driver lists; [] without a driver."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    listed = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
-    return [int(line) for line in listed.stdout.split()] if listed.returncode == 0 else []
+PROBE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gpu_probe.py")
+PROBE_PATIENCE_S = 900  # a build without code for the very GPU lets the driver compile: minutes, once
 
 
 def caffe_tool(name):
@@ -26,47 +23,75 @@ def caffe_tool(name):
 
 def refusal(gpu):
     """Why Caffe cannot use this GPU, or None when it can."""
-    asked = subprocess.run([caffe_tool("caffe"), "device_query", "-gpu", str(gpu)], capture_output=True, text=True)
+    try:
+        asked = subprocess.run([sys.executable, PROBE, str(gpu)], capture_output=True, text=True, timeout=PROBE_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        return f"a small net has not come back from it within {PROBE_PATIENCE_S} s"
     if asked.returncode == 0:
         return None
-    if "CPU-only" in asked.stderr or "CPU_ONLY" in asked.stderr:
-        return "this Caffe was built for the CPU; build one with CUDA (make caffe CUDA=1), or say GPU=none"
-    if not gpus_present():
-        return "no NVIDIA GPU or driver is here (nvidia-smi lists none); say GPU=none for the CPU"
-    words = [line.split("] ", 1)[-1] for line in asked.stderr.splitlines() if line.startswith(("F", "E"))]
-    return words[0] if words else f"caffe device_query ended with status {asked.returncode}"
+    words = abort_words.last_words(asked.stderr) or (asked.stderr.strip().splitlines() or [f"status {asked.returncode}"])[-1]
+    return _explained(words, gpu)
 
 
-def choose(option):
-    """List of GPU indices for --gpu auto|none|N[,N...]; [] means the CPU. DriverError when a GPU asked for is unusable."""
+def _explained(words, gpu):
+    """Caffe's words made a sentence by what the driver tells: without any, error 35 (driver too old) is what CUDA says as well."""
+    if "CPU-only" in words:
+        return abort_words.explain(words)
+    gpus, absence = nvidia.look()
+    if not gpus:
+        return f"{absence}; say GPU=none for the CPU"
+    if gpu not in range(len(gpus)):
+        return f"there is no such GPU. Here are: {'; '.join(map(str, gpus))}"
+    sentence = "its memory is full: nvidia-smi tells by whom" if abort_words.out_of_memory(words) else abort_words.explain(words)
+    return f"{gpus[gpu].name}, driver {gpus[gpu].driver}: {sentence} (Caffe: {words})" if sentence else words
+
+
+def choose(option, say=print):
+    """List of GPU indices for --gpu auto|none|N[,N...]; [] means the CPU. DriverError when a GPU asked for is unusable.
+
+    auto is the first GPU, where Caffe can use it, and the CPU otherwise.
+    """
     if option == "none":
         return []
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # CUDA's own order is the fastest first: GPU 1 would not be nvidia-smi's
     if option == "auto":
-        return [gpu for gpu in gpus_present()[:1] if refusal(gpu) is None]
+        return _first(say)
     try:
         gpus = [int(part) for part in option.split(",")]
     except ValueError:
         raise DriverError(f"--gpu {option}: give auto, none, or indices like 0 or 0,1") from None
+    if len(set(gpus)) != len(gpus):
+        raise DriverError(f"--gpu {option}: a GPU is given twice")
     for gpu in gpus:
         why = refusal(gpu)
         if why:
             raise DriverError(f"--gpu {option}: GPU {gpu} cannot be used: {why}")
-    if len(set(gpus)) != len(gpus):
-        raise DriverError(f"--gpu {option}: a GPU is given twice")
     if len(gpus) > 1:
         several_gpus.check_nccl()
     return gpus
 
 
+def _first(say):
+    gpus, _ = nvidia.look()
+    why = refusal(0) if gpus else None
+    if why:
+        say(f"GPU 0 is not used, the CPU is: {why}")
+    return [0] if gpus and not why else []
+
+
+def listed(gpus):
+    """[Gpu] of the indices given, as the driver tells of them now; those it does not tell of by their number alone."""
+    known = dict(enumerate(nvidia.look()[0]))
+    return [known.get(gpu) or nvidia.Gpu(gpu, "unknown", "unknown", None, None) for gpu in gpus]
+
+
 def use(gpus):
-    """Puts Caffe of this process on the CPU or on the first GPU given; returns a name for people."""
+    """Puts Caffe of this process on the CPU or on the first GPU given."""
     import caffe
     if not gpus:
         caffe.set_mode_cpu()
-        return "CPU"
-    if len(gpus) > 1:
+    elif len(gpus) > 1:
         several_gpus.become(0, gpus)
-        return "GPUs " + ", ".join(map(str, gpus))
-    caffe.set_device(gpus[0])
-    caffe.set_mode_gpu()
-    return f"GPU {gpus[0]}"
+    else:
+        caffe.set_device(gpus[0])
+        caffe.set_mode_gpu()

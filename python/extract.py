@@ -198,7 +198,7 @@ def extract(options, console):
     from feature_files import FeatureFiles, cache_key, is_made
     from prefetch import Prefetcher
 
-    gpus = device.choose(options.gpu)
+    gpus = device.choose(options.gpu, lambda words: print(words, file=console))
     if len(gpus) > 1:
         raise DriverError(f"--gpu {options.gpu}: extraction takes one GPU")
     fill_from_run(options, console)
@@ -211,10 +211,11 @@ def extract(options, console):
         return 0
     if options.thumbs is None:
         options.thumbs = default_thumbs(source)
+    tell_device(options, gpus, batch, console)
     files = FeatureFiles(options.out, key, options.thumbs)
     reader = Prefetcher(source, preprocess, batch, files.rows, options.thumbs)  # forks: before Caffe is used
     try:
-        print(f"device: {device.use(gpus)}", file=console)
+        device.use(gpus)
         extractor = Extractor(options.net, options.weights, wanted_blobs(options), batch)
         files.open(arrays(extractor, source.count, options.thumbs))
         rate = write_rows(reader, extractor, files, source, console)
@@ -227,6 +228,16 @@ def extract(options, console):
     print(f"{options.out}: {source.count:,} rows of " + ", ".join(f"{name} ({extractor.width(name)})" for name in extractor.blobs)
           + f", images at {rate:,.1f}/s", file=console)
     return 0
+
+
+def tell_device(options, gpus, batch, console):
+    """Says what computes, and stops before the card does when it is too small."""
+    import device
+    import gpu_memory
+    for gpu in device.listed(gpus) if gpus else ["CPU"]:
+        print(f"device: {gpu}", file=console)
+        if gpus and not options.any_memory:
+            print(gpu_memory.check_extraction(options.net, batch, gpu), file=console)
 
 
 def arrays(extractor, count, thumbs):
@@ -285,6 +296,7 @@ def parse_arguments(argv):
     parser.add_argument("--batch", type=int, help="images a forward pass (default: the deploy net's)")
     parser.add_argument("--thumbs", type=int, help="side of the pictures kept for the report, 0 for none (default: by the images)")
     parser.add_argument("--gpu", default="auto", metavar="auto|none|N", help="device")
+    parser.add_argument("--any-memory", action="store_true", help="extract even where the GPU's memory is estimated to be too small")
     options = parser.parse_args(argv)
     if options.latent_blob == options.feature_blob == "none":
         parser.error("nothing to extract: --latent-blob and --feature-blob are both none")

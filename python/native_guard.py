@@ -8,17 +8,16 @@ The fork comes before Caffe and CUDA are loaded and before OpenCV has started th
 import ctypes
 import errno
 import os
-import re
 import shutil
 import signal
 import sys
 import traceback
 
+import abort_words
 from driver_errors import DriverError
 
 PR_SET_PDEATHSIG = 1
 INTERRUPTED = 130  # the shell's status for a program stopped by Ctrl-C
-FATAL = re.compile(rb"^F\d{4,8} .*?\] (.*)$", re.MULTILINE)
 
 
 def run_guarded(work, log_file, program):
@@ -91,9 +90,10 @@ def _last_words(log_file, log_start, number):
         return _disk_is_full(log_file)
     with open(log_file, "rb") as log:
         log.seek(log_start)
-        fatal = FATAL.findall(log.read())
+        fatal = abort_words.last_words(log.read().decode(errors="replace"))
     if fatal:
-        return f"Caffe stopped: {fatal[-1].decode(errors='replace')}. Its log: {log_file}"
+        advice = abort_words.explain(fatal)
+        return f"Caffe stopped: {f'{advice} (Caffe: {fatal})' if advice else fatal}. Its log: {log_file}"
     if number == signal.SIGKILL:
         return f"killed, perhaps for want of memory (see dmesg). Caffe's log: {log_file}"
     return f"Caffe ended with {signal.Signals(number).name}. Its log: {log_file}"

@@ -40,8 +40,12 @@ def copy_net(path, target):
     if generation(read_text(path, caffe_pb2.NetParameter(), "net")) == TODAY:
         shutil.copyfile(path, target)
         return
+    write_net(read_net(path), target, f"{path} in today's format")
+
+
+def write_net(net, target, origin):
     with open(target, "w") as file:
-        file.write(f"# {path} in today's format\n{text_format.MessageToString(read_net(path))}")
+        file.write(f"# {origin}\n{text_format.MessageToString(net)}")
 
 
 def layers_of_phase(net, phase):

@@ -10,12 +10,13 @@ from google.protobuf import text_format
 
 from data_checks import check_data_layer
 from driver_errors import DriverError
-from prototxt_files import copy_net, data_layer, loss_bottoms, read_net, read_solver
+from prototxt_files import copy_net, data_layer, loss_bottoms, read_net, read_solver, write_net
 from run_files import write_json
 from weights import sha256
 
 # What may differ when a run goes on: how long it trains, and where things lie.
 MAY_CHANGE = ("iterations", "started", "commit", "solver_file")
+LATER_ONES = ("iter_size", "devices")  # not in run.json of earlier versions
 
 
 def commit():
@@ -27,9 +28,13 @@ def commit():
 
 
 class Problem:
-    """What the solver file asks for, checked: nets, databases, mean image, labels. devices: how many train together."""
+    """What the solver file asks for, checked: nets, databases, mean image, labels.
 
-    def __init__(self, solver_file, devices=1):
+    devices: how many train together, each with batches of its own, or, with `share`, with its part of the prototxt's.
+    iter_size: passes an iteration is cut into, their gradients added; the batches shrink so that its images stay the same.
+    """
+
+    def __init__(self, solver_file, devices=1, iter_size=None, share=False):
         self.solver_file, self.devices = solver_file, devices
         self.solver = read_solver(solver_file)
         self.net_file = self.solver.net
@@ -39,6 +44,30 @@ class Problem:
         self.test_layer = data_layer(self.net, caffe_pb2.TEST, self.net_file)
         self.train_images, self.train_meta = check_data_layer(self.train_layer, self.classes, self.net_file)
         self.test_images, self.test_meta = check_data_layer(self.test_layer, self.classes, self.net_file)
+        self._asked = (self.train_layer.data_param.batch_size * self.solver.iter_size, self.test_layer.data_param.batch_size,
+                       self.solver.iter_size, devices if share else 1)
+        self.cut = self._cut(iter_size or self.solver.iter_size)
+
+    def _cut(self, iter_size):
+        """Puts iter_size and the batches that go with it into solver and net; returns whether that changed anything."""
+        images, _, before, parts = self._asked
+        if iter_size not in self.iter_sizes():
+            raise DriverError(
+                f"{images} images an iteration ({self.net_file}) cannot be cut into {iter_size * parts} equal batches (iter_size {iter_size}"
+                + (f", {parts} GPUs" if parts > 1 else "") + f"). iter_size may be {', '.join(map(str, self.iter_sizes())) or 'none'}")
+        self.train_layer.data_param.batch_size, self.test_layer.data_param.batch_size = self.batches(iter_size)
+        self.solver.iter_size = iter_size
+        return (iter_size, parts) != (before, 1)
+
+    def iter_sizes(self):
+        """Those that divide the images of an iteration on one device."""
+        images, _, _, parts = self._asked
+        return [n for n in range(1, images + 1) if images % (n * parts) == 0]
+
+    def batches(self, iter_size):
+        """(training batch, test batch) of one device at this iter_size. How the test set is cut changes no result."""
+        images, test, before, parts = self._asked
+        return images // (iter_size * parts), max(1, test * before // (iter_size * parts))
 
     @property
     def batch(self):
@@ -48,7 +77,7 @@ class Problem:
     def settings(self, weights, seed, iterations):
         return dict(
             dataset=self.train_meta.get("dataset"), net=self.net.name, bits=self._bits(), classes=self.classes,
-            seed=seed, iterations=iterations, batch=self.batch,
+            seed=seed, iterations=iterations, batch=self.batch, iter_size=self.solver.iter_size, devices=self.devices,
             weights=dict(file=weights, sha256=sha256(weights)) if weights else dict(file=None, sha256=None),
             solver=text_format.MessageToString(self.solver, float_format=".7g"),
             solver_file=self.solver_file,
@@ -74,6 +103,8 @@ def check_unchanged(run, settings):
     with open(path) as file:
         before = json.load(file)
     for name in settings:
+        if name in LATER_ONES and name not in before:
+            continue
         if name not in MAY_CHANGE and _without_paths(before.get(name)) != _without_paths(settings[name]):
             raise DriverError(f"{run} was started with another {name} ({_short(before.get(name))}; now {_short(settings[name])}). "
                               "Give the new run another name (RUN=, --run) or remove the old one")
@@ -116,7 +147,13 @@ def write_resolved(run, problem, seed, prefix, gpus):
     resolved.solver_mode = mode.GPU if gpus else mode.CPU
     resolved.device_id = gpus[0] if gpus else 0
     resolved.snapshot_after_train = False
-    copy_net(problem.net_file, resolved.net)
+    if len(gpus) > 1 and resolved.iter_size > 1:
+        # Caffe starts to exchange a layer's gradient behind every backward pass, and the next pass would add to it meanwhile.
+        resolved.layer_wise_reduce = False
+    if problem.cut:
+        write_net(problem.net, resolved.net, f"{problem.net_file} with batches for iter_size {resolved.iter_size}")
+    else:
+        copy_net(problem.net_file, resolved.net)
     deploy = os.path.join(os.path.dirname(problem.solver_file), "deploy.prototxt")
     if os.path.exists(deploy):
         shutil.copyfile(deploy, os.path.join(run, "deploy.prototxt"))

@@ -1,11 +1,15 @@
 """Training on several GPUs, by Caffe's own NCCL: one process a GPU, the main loop being rank 0.
 
-Every GPU takes a whole batch of the prototxt, so the effective batch is N times 32: two GPUs on the authors' prototxt
-make 64 images an iteration. For the authors' 32 halve batch_size; or keep it and halve the iterations. Each rank reads
-every N-th image of the database (Caffe's Data layer does), gradients are averaged before each update, so weights and
-momentum are the same everywhere. Tests and snapshots are rank 0's; the others wait for it in the next exchange.
+Caffe's semantics: every GPU takes whole batches of the prototxt, so the images of an iteration are N times those of one
+GPU: two GPUs on the authors' prototxt make 64, which asks for another learning rate or half the iterations. With --share-batch
+the GPUs share the batch instead (16 each), and an iteration stays 32 images.
 
-Written after Caffe's python/train.py and never run: no machine with two GPUs was at hand.
+Each rank reads every N-th image of the database (Caffe's Data layer does). Gradients are averaged before each update, so
+weights and momentum are the same everywhere. Crops, mirrors and dropout are drawn by each rank for itself. Tests, snapshots
+and the loss that is shown are rank 0's; the others wait for it in the next exchange.
+
+Written after Caffe's python/train.py and src/caffe/parallel.cpp and never run on GPUs: no machine with two was at hand. The
+tests run it on the CPU, with an exchange in Python in NCCL's place.
 """
 import multiprocessing
 import os
@@ -22,6 +26,14 @@ def check_nccl():
     import caffe
     if not caffe.has_nccl():
         raise DriverError("this Caffe was built without NCCL, which several GPUs need: build one with it, or give one GPU")
+
+
+def batch_sentence(problem):
+    """What an iteration is made of, when that is not one batch."""
+    batch, passes = problem.train_layer.data_param.batch_size, problem.solver.iter_size
+    cut = f"{passes} batches of {batch}" if passes > 1 else f"a batch of {batch}"
+    where = f" on each of {problem.devices} GPUs" if problem.devices > 1 else ""
+    return f"an iteration is {cut}{where}, gradients averaged: {problem.batch} images"
 
 
 def become(rank, gpus):

@@ -24,9 +24,9 @@ def train(options, console):
     from training_log import duration
     from training_loop import Training, expected_time, place_final
 
-    options.gpus = device.choose(options.gpu)
+    options.gpus = device.choose(options.gpu, lambda words: print(words, file=console))
     lock = lock_folder(options.run)  # noqa: F841 (held until the process ends)
-    problem = Problem(options.solver, devices=max(1, len(options.gpus)))
+    problem = Problem(options.solver, max(1, len(options.gpus)), options.iter_size, options.share_batch)
     fill_from_solver(options, problem.solver)
     initial = None if options.weights == "none" else options.weights
     settings = problem.settings(initial, options.seed, options.iterations)
@@ -38,7 +38,8 @@ def train(options, console):
         print(f"{options.run} is trained: {done} iterations, {place_final(options.run, snapshots, done)}", file=console)
         return 0
 
-    print(f"device: {device.use(options.gpus)}", file=console)
+    tell_devices(options, problem, console)
+    device.use(options.gpus)
     solver_file = write_resolved(options.run, problem, options.seed, snapshots.prefix, options.gpus)
     solver, test_set = make_solver(solver_file, initial, problem, console)
     write_settings(options.run, settings, going_on=bool(done))
@@ -49,6 +50,19 @@ def train(options, console):
           "(tests and snapshots come on top)", file=console)
     others = join_others(options, solver_file, solver, snapshots, problem) if len(options.gpus) > 1 else None  # noqa: F841 (kept alive)
     return training.to_end(options.iterations)
+
+
+def tell_devices(options, problem, console):
+    """Says what trains, and stops before the card does when it is too small."""
+    import device
+    import gpu_memory
+    import several_gpus
+    gpus = device.listed(options.gpus) if options.gpus else []
+    print("\n".join(f"device: {gpu}" for gpu in gpus or ["CPU"]), file=console)
+    if gpus and not options.any_memory:
+        print(gpu_memory.check_training(problem, gpus), file=console)
+    if len(gpus) > 1 or problem.solver.iter_size > 1:
+        print(several_gpus.batch_sentence(problem), file=console)
 
 
 def fill_from_solver(options, solver):
@@ -96,10 +110,14 @@ def parse_arguments(argv):
     parser.add_argument("--iterations", type=int, help="train up to this iteration (default: the solver's max_iter)")
     parser.add_argument("--seed", type=int, default=1, help="of fillers, crops, mirrors and dropout")
     parser.add_argument("--gpu", default="auto", metavar="auto|none|N[,N]", help="device; N,N: several GPUs, each with a batch of its own")
+    parser.add_argument("--iter-size", type=int, metavar="N", help="for small GPUs: cut the images of an iteration into N batches whose "
+                                                                   "gradients are added (default: the solver's iter_size)")
+    parser.add_argument("--share-batch", action="store_true", help="several GPUs: share the prototxt's batch instead of taking one each")
+    parser.add_argument("--any-memory", action="store_true", help="train even where the GPU's memory is estimated to be too small")
     parser.add_argument("--snapshot-every", type=int, help="iterations (default: the solver's snapshot)")
     parser.add_argument("--test-every", type=int, help="iterations, 0 for never (default: the solver's test_interval)")
     options = parser.parse_args(argv)
-    for name in ("iterations", "snapshot_every"):
+    for name in ("iterations", "snapshot_every", "iter_size"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
     if (options.test_every or 0) < 0:

@@ -29,6 +29,7 @@ class Training:
         self.snapshots, self.options, self.console = snapshots, options, console
         self.display = problem.solver.display or 20
         self.losses = deque(maxlen=problem.solver.average_loss)
+        self.iteration_loss = IterationLoss(solver.net, problem.solver.iter_size)
         self.first_loss = None
         self.stopping = False
         self.log = None
@@ -65,6 +66,7 @@ class Training:
             rate = learning_rate(solver)
             if not options.gpus:
                 seed_iteration(options.seed, solver.iter)
+            self.iteration_loss.start()
             solver.step(1)
             self.watch_loss()
             if solver.iter % self.display == 0 or solver.iter == last:
@@ -76,7 +78,7 @@ class Training:
         return self.finish(last)
 
     def watch_loss(self):
-        loss = current_loss(self.solver.net)
+        loss = self.iteration_loss.value()
         self.losses.append(loss)
         self.first_loss = loss if self.first_loss is None else self.first_loss
         average = sum(self.losses) / len(self.losses)
@@ -148,8 +150,24 @@ def learning_rate(solver):
     return getattr(solver, "lr", float("nan"))
 
 
+class IterationLoss:
+    """The loss of an iteration: the mean over its iter_size passes, of which the net shows the last."""
+
+    def __init__(self, net, iter_size):
+        self.net, self.passes, last = net, [], len(net.layers) - 1
+        self.watching = iter_size > 1
+        if self.watching:
+            net.after_forward(lambda layer: self.passes.append(current_loss(net)) if layer == last else None)
+
+    def start(self):
+        self.passes.clear()
+
+    def value(self):
+        return sum(self.passes) / len(self.passes) if self.watching else current_loss(self.net)
+
+
 def current_loss(net):
-    """The weighted sum of the net's losses in the last forward pass (with iter_size > 1: of its last part)."""
+    """The weighted sum of the net's losses in the last forward pass."""
     return sum(float(weight * net.blobs[name].data.sum()) for name, weight in net.blob_loss_weights.items() if weight)
 
 
@@ -160,9 +178,15 @@ def expected_time(net, iterations):
         started = time.monotonic()
         net._forward(1, last)
         net._backward(last, 0)
+        wait_for_gpu(net)
         seconds = time.monotonic() - started
     net.clear_param_diffs()
     return seconds * iterations
+
+
+def wait_for_gpu(net):
+    """A GPU computes behind the caller's back; fetching what it computes last (the first layer's gradient) waits for it."""
+    next(iter(net.params.values()))[-1].diff.sum()
 
 
 def place_final(run, snapshots, iteration):
