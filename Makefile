@@ -183,6 +183,25 @@ export: $(CAFFE_READY)  ## a run's net and weights as ONNX, checked against Caff
 test: $(CAFFE_READY)  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q tests $(PYTEST_OPTIONS)
 
+# ---------------------------------------------------------------- GPU against CPU
+# nvidia.py needs nothing but a python3: without a GPU nothing is installed or built to say so (status 3).
+# Caffe's own tests of this project's layers, on the GPU: typed by device they are /2 (float) and /3 (double).
+GPU_TESTS = $(subst $() ,:,$(foreach pattern,$(subst :, ,$(CAFFE_TESTS)),$(pattern)/2.* $(pattern)/3.*) CuDNN*)
+GPU_CHECK_NET := $(if $(filter file,$(origin NET)),lenet,$(NET))
+GPU_CHECK = DATASET=$(if $(filter caffenet,$(GPU_CHECK_NET)),cifar10,digits) NET=$(GPU_CHECK_NET) WEIGHTS=$(or $(WEIGHTS),none)
+.PHONY: gpu-check gpu-checked
+gpu-check:  ## on a machine with an NVIDIA GPU: Caffe's own GPU tests, activations and 200 iterations on GPU and CPU (NET= DATA= WEIGHTS= GPU=)
+	@status=0; listed=$$($(SYSTEM_PYTHON) python/nvidia.py) || status=$$?; \
+	case $$status in \
+	0) echo "$$listed"; $(MAKE) gpu-checked CUDA=1 $(GPU_CHECK) ;; \
+	3) echo "gpu-check: no NVIDIA GPU here, nothing was run: $$listed" ;; \
+	*) exit $$status ;; \
+	esac
+
+gpu-checked: databases $(PROTOTXT)/solver.prototxt
+	@$(MAKE) caffe-test CAFFE_TESTS='$(GPU_TESTS)'
+	@$(PYTHON) python/gpu_check.py --setting $(PROTOTXT) --devices none $(if $(filter auto,$(GPU)),0,$(GPU)) --weights $(WEIGHTS_FILE)
+
 # ---------------------------------------------------------------- benchmarks: ratios within one run
 .venv/.bench: requirements-bench.txt .venv/.requirements
 	@.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements-bench.txt

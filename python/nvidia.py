@@ -1,6 +1,6 @@
 """What the NVIDIA driver tells of the GPUs here, asked by nvidia-smi. Never imports Caffe: it works before Caffe is built.
 
-    nvidia.py          lists the GPUs; status 3 and a sentence where there is none
+    nvidia.py          lists the GPUs; status 3 and the reason where there is none
 """
 import csv
 import os
@@ -77,7 +77,7 @@ def _bytes(mebibytes):
 
 def main():
     gpus, absence = look()
-    print("\n".join(map(str, gpus)) if gpus else f"no NVIDIA GPU here: {absence}")
+    print("\n".join(map(str, gpus)) if gpus else absence)
     return 0 if gpus else NO_GPU
 
 

@@ -1,10 +1,13 @@
 """The estimate of GPU memory: sums that can be done by hand, and what is said of a card that is too small."""
+import os
+
 import caffe
 import pytest
 
 import gpu_memory
-from caffe_cases import BATCH, BITS, CLASSES, change, run
+from caffe_cases import BATCH, BITS, CLASSES, REPO, change, run
 from gpu_cases import BIG, pretend_gpus
+from run_settings import Problem
 
 CONV, FC6, FC7 = 8 * 8 * 8, 32, 16  # the small net's blobs of one image: conv1 is 8x8x8
 BODY = CONV + FC6 + FC7 + BITS + BITS + CLASSES
@@ -23,9 +26,8 @@ def test_by_hand(problem):
     assert whole["forward"] - one["forward"] == 4 * (BATCH - 1) * (BODY + MASKS + CLASSES)
 
 
-def test_caffenet_is_counted_as_caffe_counts_it(tmp_path, capfd, monkeypatch):
-    """Caffe's log tells the bytes of all tops, in-place ones and a split's copies counted again."""
-    net = caffe.Net("prototxt/cifar10_caffenet_48/deploy.prototxt", caffe.TEST)
+def test_caffenet():
+    net = caffe.Net(os.path.join(REPO, "prototxt/cifar10_caffenet_48/deploy.prototxt"), caffe.TEST)
     weights = sum(blob.count for blobs in net.params.values() for blob in blobs)
     assert weights == pytest.approx(57.1e6, rel=0.01)
     at_32, at_1 = gpu_memory.sizes(net, 32), gpu_memory.sizes(net, 1)
@@ -38,19 +40,11 @@ def small(free_mib):
     return f"0, GPU-0, NVIDIA Small, 580.82, 2048, {free_mib}"
 
 
-def need(problem):
-    """MiB that the driver says the small problem's training needs."""
-    from run_settings import Problem
-    asked = Problem("solver.prototxt")
-    return {n: bytes_needed / 2**20 for n, bytes_needed in gpu_memory.training_needs(asked, [1, 2, 4, 8]).items()}
-
-
 TRAIN = ("train.py", "--solver", "solver.prototxt", "--run", "run", "--weights", "none", "--iterations", 10, "--test-every", 0, "--gpu", "0")
 
 
 def test_a_card_that_is_too_small_is_told_which_batch_fits(problem, monkeypatch):
     change(problem / "train_val.prototxt", f"batch_size: {BATCH}", "batch_size: 4096")  # of MiBs
-    from run_settings import Problem
     needs = gpu_memory.training_needs(Problem("solver.prototxt"), [1, 2, 4, 8])
     assert list(needs.values()) == sorted(needs.values(), reverse=True)
     pretend_gpus(problem, monkeypatch, small(int(needs[4] / 2**20) + 1))
