@@ -43,6 +43,9 @@ NET ?= caffenet
 BITS ?= 48
 RUN ?= $(SETTING)
 GPU ?= auto
+# Extraction takes one GPU.
+COMMA := ,
+FIRST_GPU = $(firstword $(subst $(COMMA), ,$(GPU)))
 SEED ?= 1
 PROTOCOL ?= authors
 SETTING := $(DATASET)_$(NET)_$(BITS)
@@ -109,7 +112,7 @@ features: trained
 	@for split in train test; do \
 	    images=$(DATA_DIR)/$${split}_originals_lmdb; [ -d $$images ] || images=$(DATA_DIR)/$${split}_lmdb; \
 	    $(CAFFE_ENV) $(PYTHON) python/extract.py --run $(RUN_DIR) --lmdb $$images \
-	        --out $(RUN_DIR)/features/$$split --protocol $(PROTOCOL) --gpu $(GPU); \
+	        --out $(RUN_DIR)/features/$$split --protocol $(PROTOCOL) --gpu $(FIRST_GPU); \
 	done
 
 # Evaluated again when the features are newer or options are given.
@@ -132,7 +135,7 @@ demo:  ## the main job end to end on 5,000 MNIST digits, LeNet, 48 bits: about a
 train-mnist:  ## MNIST: NET=lenet, or NET=caffenet as in the paper (BITS=48 or 128, DATA=, WEIGHTS=, ITERS=, RUN=)
 	@$(MAKE) experiment ASKED=$@ DATASET=mnist $(if $(filter file,$(origin NET)),NET=lenet)
 
-train-cifar:  ## the paper's CIFAR-10 experiment (BITS=48 DATA= WEIGHTS= GPU= ITERS= RUN=), from set-up to report
+train-cifar:  ## the paper's CIFAR-10 experiment (BITS=48 DATA= WEIGHTS= GPU= ITER_SIZE= ITERS= RUN=), from set-up to report
 	@$(MAKE) experiment ASKED=$@ DATASET=cifar10 NET=caffenet
 
 # All six code lengths of the paper, one run each, then their table beside the paper's.
@@ -145,7 +148,7 @@ cifar-table:  ## train-cifar for 12, 16, 32, 48, 64 and 128 bits, then the table
 query: $(CAFFE_READY)  ## ask a run about new images: RUN=name IMAGE=file, directory or list
 	@[ -n "$(IMAGE)" ] || { echo 'query: IMAGE= is missing: make query RUN=demo IMAGE=photo.jpg' >&2; exit 2; }
 	@[ -d "$(RUN_DIR)/features/train" ] || { echo "query: $(RUN_DIR) has no features; RUN= names a finished run: $$(ls runs 2>/dev/null | tr '\n' ' ')" >&2; exit 1; }
-	@$(PYTHON) python/extract.py --run $(RUN_DIR) --images $(IMAGE) --out $(RUN_DIR)/query/features --protocol $(PROTOCOL) --gpu $(GPU)
+	@$(PYTHON) python/extract.py --run $(RUN_DIR) --images $(IMAGE) --out $(RUN_DIR)/query/features --protocol $(PROTOCOL) --gpu $(FIRST_GPU)
 	@$(PYTHON) eval/query.py --queries $(RUN_DIR)/query/features --features $(RUN_DIR)/features --out $(RUN_DIR)/query
 
 upgrade: $(CAFFE_READY)  ## bring a net, solver or caffemodel of an older Caffe into today's format: FILE= OUT=
@@ -169,7 +172,7 @@ compare-cifar: $(CAFFE_READY) $(MEAN)  ## the authors' released model beside our
 	@for split in test train; do \
 	    images=$(DATA_DIR)/$${split}_originals_lmdb; [ -d $$images ] || images=$(DATA_DIR)/$${split}_lmdb; \
 	    $(PYTHON) python/extract.py --weights "$(RELEASED_FILE)" --mean $(MEAN) --lmdb $$images \
-	        --out $(RELEASED_DIR)/features/$$split --protocol $(PROTOCOL) --gpu $(GPU) $(EXTRACT_OPTIONS); \
+	        --out $(RELEASED_DIR)/features/$$split --protocol $(PROTOCOL) --gpu $(FIRST_GPU) $(EXTRACT_OPTIONS); \
 	done
 	@$(PYTHON) eval/compare.py --features ours=$(RUN_DIR)/features released=$(RELEASED_DIR)/features --out $(RELEASED_DIR)/compare \
 	    $(if $(EXPECTED),--expected released)
@@ -200,7 +203,7 @@ gpu-check:  ## on a machine with an NVIDIA GPU: Caffe's own GPU tests, activatio
 
 gpu-checked: databases $(PROTOTXT)/solver.prototxt
 	@$(MAKE) caffe-test CAFFE_TESTS='$(GPU_TESTS)'
-	@$(PYTHON) python/gpu_check.py --setting $(PROTOTXT) --devices none $(if $(filter auto,$(GPU)),0,$(GPU)) --weights $(WEIGHTS_FILE)
+	@$(PYTHON) python/gpu_check.py --setting $(PROTOTXT) --devices none $(if $(filter auto,$(GPU)),0,$(FIRST_GPU)) --weights $(WEIGHTS_FILE)
 
 # ---------------------------------------------------------------- benchmarks: ratios within one run
 .venv/.bench: requirements-bench.txt .venv/.requirements

@@ -119,3 +119,9 @@ def test_other_aborts_are_left_in_caffes_words():
     words = "Check failed: registry.count(type) == 1 (0 vs. 1) Unknown layer type: ReLy"
     assert abort_words.explain(words) is None and not abort_words.out_of_memory(words)
     assert abort_words.last_words(f"I1124 00:00:00.0 1 net.cpp:1] x\nF1124 02:12:26.123456  1234 layer_factory.hpp:81] {words}\n") == words
+
+
+def test_several_gpus_train_and_the_first_extracts():
+    made = subprocess.run(["make", "-n", "features", "GPU=1,0", "ITER_SIZE=2", "DATASET=digits", "NET=lenet", "WEIGHTS=none"], cwd=REPO,
+                          capture_output=True, text=True)
+    assert "--gpu 1,0  --iter-size 2" in made.stdout and "--protocol authors --gpu 1;" in made.stdout, made.stderr
