@@ -25,7 +25,8 @@ def check_nccl():
     """DriverError when the Caffe in use cannot train on several GPUs."""
     import caffe
     if not caffe.has_nccl():
-        raise DriverError("this Caffe was built without NCCL, which several GPUs need: build one with it, or give one GPU")
+        raise DriverError("this Caffe was built without NCCL, which several GPUs need: build one with it "
+                          "(make caffe CUDA=1 NCCL=1), or give one GPU")
 
 
 def batch_sentence(problem):
