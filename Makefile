@@ -108,9 +108,10 @@ trained: databases $(PROTOTXT)/solver.prototxt
 	    --seed $(SEED) --gpu $(GPU) $(if $(ITERS),--iterations $(ITERS)) $(if $(ITER_SIZE),--iter-size $(ITER_SIZE)) $(TRAIN_OPTIONS)
 
 # From the originals where there are some: the authors' evaluation resizes in float, the databases hold rounded pixels.
+IMAGES_OF_SPLIT = images=$(DATA_DIR)/$${split}_originals_lmdb; [ -d $$images ] || images=$(DATA_DIR)/$${split}_lmdb
 features: trained
 	@for split in train test; do \
-	    images=$(DATA_DIR)/$${split}_originals_lmdb; [ -d $$images ] || images=$(DATA_DIR)/$${split}_lmdb; \
+	    $(IMAGES_OF_SPLIT); \
 	    $(CAFFE_ENV) $(PYTHON) python/extract.py --run $(RUN_DIR) --lmdb $$images \
 	        --out $(RUN_DIR)/features/$$split --protocol $(PROTOCOL) --gpu $(FIRST_GPU); \
 	done
@@ -122,9 +123,25 @@ experiment: features
 	    && [ $$results -nt $(RUN_DIR)/features/test/meta.json ]; then echo "$$report: kept, made from these features"; \
 	else $(MAKE) evaluate; fi
 
+RUN_IS_FINISHED = [ -d "$(RUN_DIR)/features/train" ] || { \
+    echo "$@: $(RUN_DIR) has no features; RUN= names a finished run: $$(ls runs 2>/dev/null | tr '\n' ' ')" >&2; exit 1; }
+
+PRETRAINED = $(if $(wildcard $(RUN_DIR)/pretrained/test/meta.json),--pretrained-features $(RUN_DIR)/pretrained)
 .PHONY: evaluate
 evaluate: .venv/.requirements  ## evaluate the features of RUN= again, without Caffe (EVAL_OPTIONS=, e.g. --score-only)
-	@$(PYTHON) eval/evaluate.py --features $(RUN_DIR)/features --out $(RUN_DIR)/eval $(EVAL_OPTIONS)
+	@$(PYTHON) eval/evaluate.py --features $(RUN_DIR)/features --out $(RUN_DIR)/eval $(PRETRAINED) $(EVAL_OPTIONS)
+
+# The paper's "AlexNet" search. Weights that end below fc7 are ranked by the last blob they reach, PRETRAINED_BLOB=pool5 say.
+PRETRAINED_BLOB ?= fc7
+.PHONY: es-pretrained
+es-pretrained: $(CAFFE_READY)  ## add the paper's fourth search to a finished run: fc7 of the net before fine-tuning (RUN= WEIGHTS= PRETRAINED_BLOB=)
+	@$(RUN_IS_FINISHED)
+	@for split in train test; do \
+	    $(IMAGES_OF_SPLIT); \
+	    $(CAFFE_ENV) $(PYTHON) python/extract.py --run $(RUN_DIR) --initial $(if $(WEIGHTS),--weights "$(WEIGHTS)") --lmdb $$images --thumbs 0 \
+	        --latent-blob none --feature-blob $(PRETRAINED_BLOB) --out $(RUN_DIR)/pretrained/$$split --protocol $(PROTOCOL) --gpu $(FIRST_GPU); \
+	done
+	@$(MAKE) evaluate
 
 .PHONY: demo train-mnist train-cifar
 demo:  ## the main job end to end on 5,000 MNIST digits, LeNet, 48 bits: about a minute after the Caffe build
@@ -147,7 +164,7 @@ cifar-table:  ## train-cifar for 12, 16, 32, 48, 64 and 128 bits, then the table
 
 query: $(CAFFE_READY)  ## ask a run about new images: RUN=name IMAGE=file, directory or list
 	@[ -n "$(IMAGE)" ] || { echo 'query: IMAGE= is missing: make query RUN=demo IMAGE=photo.jpg' >&2; exit 2; }
-	@[ -d "$(RUN_DIR)/features/train" ] || { echo "query: $(RUN_DIR) has no features; RUN= names a finished run: $$(ls runs 2>/dev/null | tr '\n' ' ')" >&2; exit 1; }
+	@$(RUN_IS_FINISHED)
 	@$(PYTHON) python/extract.py --run $(RUN_DIR) --images $(IMAGE) --out $(RUN_DIR)/query/features --protocol $(PROTOCOL) --gpu $(FIRST_GPU)
 	@$(PYTHON) eval/query.py --queries $(RUN_DIR)/query/features --features $(RUN_DIR)/features --out $(RUN_DIR)/query
 
@@ -170,7 +187,7 @@ compare-cifar: $(CAFFE_READY) $(MEAN)  ## the authors' released model beside our
 	    echo "compare-cifar: only the 48-bit model has an address; name the $(BITS)-bit one with RELEASED=" >&2; exit 1))
 	@$(MAKE) databases DATASET=cifar10 NET=caffenet WEIGHTS=none
 	@for split in test train; do \
-	    images=$(DATA_DIR)/$${split}_originals_lmdb; [ -d $$images ] || images=$(DATA_DIR)/$${split}_lmdb; \
+	    $(IMAGES_OF_SPLIT); \
 	    $(PYTHON) python/extract.py --weights "$(RELEASED_FILE)" --mean $(MEAN) --lmdb $$images \
 	        --out $(RELEASED_DIR)/features/$$split --protocol $(PROTOCOL) --gpu $(FIRST_GPU) $(EXTRACT_OPTIONS); \
 	done

@@ -140,10 +140,11 @@ def print_summary(results, written):
     if "map" in results:
         print(f"mAP@{results['top_k']:<17}{results['map']:.4f}  (protocol {results['protocol']}: {results['queries']:,} "
               f"queries, {results['database']:,} in the database, {results['bits']} bits)")
-    labels = {"bcs": "codes", "hdl": "two stages", "es": "fc7", "es-pretrained": "fc7 before"}
+    labels = {"bcs": "codes", "hdl": "two stages", "es": "fc7"}
     for name, search in results["searches"].items():
+        label = labels.get(name) or f"{search['blob']} before"
         pool = f"  (T = {search['radius']}, pool {search['pool_mean']:,.0f} on average)" if name == "hdl" else ""
-        print(f"precision {labels[name]:<11}{curve(search)}{pool}")
+        print(f"precision {label:<12}{curve(search)}{pool}")
     print(f"{'report' if written.suffix == '.html' else 'results':<21}{written}")
 
 

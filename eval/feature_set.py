@@ -148,5 +148,6 @@ def check_pair(queries, database):
 
 
 def identity(entry):
-    """What identifies an entry of meta.json: the checksum of a file, wherever it lay; else its value."""
-    return entry["sha256"] if isinstance(entry, dict) and "sha256" in entry else entry
+    """What identifies an entry of meta.json: the checksum of a file or of the images, wherever they lay; else its value."""
+    checksums = [entry[name] for name in ("sha256", "fingerprint") if entry.get(name)] if isinstance(entry, dict) else []
+    return checksums[0] if checksums else entry

@@ -12,7 +12,7 @@ from eval_files import whole_file, write_text
 
 SIZE = (5.4, 3.5)                       # inches: readable beside another one and alone on a phone
 OURS = {"bcs": "#0b6e99", "hdl": "#d1495b", "es": "#6a994e", "es-pretrained": "#bc8034"}
-NAMES = {"bcs": "codes", "hdl": "codes, then fc7", "es": "fc7, exhaustive", "es-pretrained": "fc7 before fine-tuning"}
+NAMES = {"bcs": "codes", "hdl": "codes, then fc7", "es": "fc7, exhaustive", "es-pretrained": "{blob} before fine-tuning"}
 GREY = "#9a9a9a"
 INK = "#222222"
 STYLE = {"font.family": "sans-serif", "font.size": 10, "svg.fonttype": "none", "axes.spines.top": False,
@@ -44,6 +44,11 @@ class Figures:
         return svg.getvalue()[svg.getvalue().index("<svg"):]
 
 
+def search_name(name, search):
+    """What the report calls a search. es-pretrained ranks the blob that its features tell: not all weights reach fc7."""
+    return NAMES[name].format(blob=search.get("blob", "fc7"))
+
+
 def precision_figure(figures, results, published=None):
     """precision@k of our searches; published curves ({k, methods}) in grey, named at their end."""
     searches = results["searches"]
@@ -52,7 +57,7 @@ def precision_figure(figures, results, published=None):
     def draw(axes):
         for name, search in searches.items():
             dashes = "--" if name == "hdl" else "-"  # often on top of the codes alone
-            axes.plot(k, search["precision_at_k"][:len(k)], dashes, color=OURS[name], label=NAMES[name])
+            axes.plot(k, search["precision_at_k"][:len(k)], dashes, color=OURS[name], label=search_name(name, search))
         if published:
             draw_published(axes, published)
         axes.set(xlabel="first k results", ylabel="precision", xlim=(0, len(k)), ylim=(0.1 if published else None, 1.005))

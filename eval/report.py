@@ -10,7 +10,7 @@ import numpy as np
 import figures as fig
 from eval_errors import EvalError
 from eval_files import write_text
-from figures import NAMES, Figures
+from figures import NAMES, Figures, search_name
 from html_page import facts, numbers, page, paragraph, section, side_by_side, table
 from pictures import picture, strip
 
@@ -101,7 +101,7 @@ def read_json(path):
 def searches_section(drawn, results, published):
     searches = results["searches"]
     shown = [k for k in SHOWN_K if all(k <= len(search["precision_at_k"]) for search in searches.values())]
-    rows = [[NAMES[name], f"{search['map']:.4f}", *(f"{search['precision_at_k'][k - 1]:.4f}" for k in shown),
+    rows = [[search_name(name, search), f"{search['map']:.4f}", *(f"{search['precision_at_k'][k - 1]:.4f}" for k in shown),
              f"{search['seconds']:.1f} s"] for name, search in searches.items()]
     head = ["search", "mAP@K", *(f"P@{k}" for k in shown), "time, all queries"]
     curves = published["precision_at_k_48_bits"] if published and results["bits"] == 48 else None

@@ -47,7 +47,7 @@ def radii(index, query_codes, radius, pool_min, threads=None):
 
 
 def run_searches(trial, names, options, pretrained=None, threads=None):
-    """{name: Ranking} of the searches asked for. pretrained: (query_fc7, db_fc7) of the net before fine-tuning."""
+    """{name: Ranking} of the searches asked for. pretrained: the trial.Pretrained that es-pretrained ranks."""
     needs_codes = {"bcs", "hdl"} & set(names)
     index = CodeIndex(trial.db_codes)
     rankings, nearest = {}, None
@@ -61,7 +61,8 @@ def run_searches(trial, names, options, pretrained=None, threads=None):
     if "es" in names:
         rankings["es"] = search_es(trial, trial.query_fc7, fc7_index, options, threads)
     if "es-pretrained" in names:
-        rankings["es-pretrained"] = search_es(trial, pretrained[0], Fc7Index(pretrained[1]), options, threads)
+        rankings["es-pretrained"] = search_es(trial, pretrained.query_fc7, Fc7Index(pretrained.db_fc7), options, threads)
+        rankings["es-pretrained"].meta["blob"] = pretrained.blob
     for name, ranking in rankings.items():
         ranking.meta |= {"search": name, "fingerprint": trial.fingerprint(), "options": asdict(options)}
     return rankings

@@ -7,7 +7,7 @@ import numpy as np
 
 from codes import pack
 from eval_errors import EvalError
-from feature_set import load_features
+from feature_set import identity, load_features
 from protocols import split_rows
 
 
@@ -52,15 +52,33 @@ def make_trial(queries, database, protocol):
     return Trial(query_codes, db_codes, query_labels, db_labels, query_fc7, db_fc7, rows, joining, queries.bits)
 
 
+@dataclass
+class Pretrained:
+    """Activations of the net before fine-tuning, (Q, d) and (N, d), and the blob they were taken from."""
+
+    query_fc7: np.ndarray
+    db_fc7: np.ndarray
+    blob: str
+
+
+# Entries of meta.json that must not change between the two nets: only fine-tuning is to make the difference.
+SHARED_WITH_PRETRAINED = ("data", "protocol", "mean", "scale", "input")
+
+
 def load_pretrained(directory, queries, database, protocol):
-    """(query_fc7, db_fc7) of the net before fine-tuning, for the same images in the same order."""
+    """The Pretrained of a protocol, for the same images in the same order and by the same pre-processing."""
     before_queries, before_database = load_features(directory, latent_required=False)
-    for name, before, after in (("test", before_queries, queries), ("train", before_database, database)):
+    for before, after in ((before_queries, queries), (before_database, database)):
         if before.fc7 is None:
             raise EvalError(f"{before.folder / 'fc7.npy'} is missing: es-pretrained needs fc7 of the pretrained net")
         if not np.array_equal(before.labels, after.labels):
             raise EvalError(f"{before.folder} and {after.folder} hold other images or another order "
                             "(labels.npy differ): extract both from the same data")
+        for key in SHARED_WITH_PRETRAINED:
+            values = [identity(side.meta.get(key)) for side in (before, after)]
+            if all(key in side.meta for side in (before, after)) and values[0] != values[1]:
+                raise EvalError(f"{before.folder} and {after.folder} differ in '{key}' of meta.json ({values[0]} against "
+                                f"{values[1]}): extract both from the same images by the same pre-processing")
     before_queries.latent, before_database.latent = queries.latent, database.latent
     trial = make_trial(before_queries, before_database, protocol)
-    return trial.query_fc7, trial.db_fc7
+    return Pretrained(trial.query_fc7, trial.db_fc7, before_queries.meta.get("blobs", {}).get("fc7", "fc7"))

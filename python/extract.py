@@ -28,6 +28,9 @@ def fill_from_run(options, console):
     """--run gives the net, the weights and the pre-processing of its test phase, unless options name others."""
     if options.run:
         options.net = options.net or os.path.join(options.run, "deploy.prototxt")
+        if options.initial and not options.weights:
+            from run_settings import initial_weights
+            options.weights = initial_weights(options.run)
         options.weights = options.weights or os.path.join(options.run, "final.caffemodel")
         fill_pre_processing(options, os.path.join(options.run, "train_val.prototxt"))
     options.scale = 1.0 if options.scale is None else options.scale
@@ -110,7 +113,8 @@ class Extractor:
         missing = [name for name in found.initialised if name in needed]
         if missing:
             raise DriverError(f"{weights} has no weights for layer {', '.join(missing)} of {net_file}: the features would be noise. "
-                              "Is it the model of this net?")
+                              "Is it the model of this net? If it has only the layers below, name a blob it reaches with "
+                              "--feature-blob and leave the codes out with --latent-blob none")
         if any(name in found.initialised for name in self.net.params):
             self.classifier = None
         self.net.copy_from(weights)
@@ -279,6 +283,7 @@ def parse_arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--run", help="a run's folder: its deploy net, final weights, mean image and scale are the defaults")
+    parser.add_argument("--initial", action="store_true", help="with --run: the weights it started from, not its final ones")
     parser.add_argument("--net", help="deploy prototxt (default: the run's; without one, the template's where the weights fit it)")
     parser.add_argument("--weights", help="caffemodel")
     source = parser.add_mutually_exclusive_group(required=True)
@@ -302,6 +307,8 @@ def parse_arguments(argv):
         parser.error("nothing to extract: --latent-blob and --feature-blob are both none")
     if options.batch is not None and options.batch < 1:
         parser.error("--batch must be at least 1")
+    if options.initial and not options.run:
+        parser.error("--initial goes with --run")
     if options.run and not os.path.isdir(options.run):
         sys.exit(f"extract: --run {options.run}: no such folder")
     return options

@@ -119,6 +119,22 @@ def write_settings(run, settings, going_on):
     write_json(path, settings)
 
 
+def initial_weights(run):
+    """The weight file that a run's training started from, if it still is that file."""
+    path = os.path.join(run, "run.json")
+    if not os.path.exists(path):
+        raise DriverError(f"{path} is missing, so nothing tells what {run} started from: name it with --weights")
+    with open(path) as file:
+        start = json.load(file)["weights"]
+    if not start["file"]:
+        raise DriverError(f"{run} started from the fillers: there is no net before fine-tuning")
+    if not os.path.isfile(start["file"]):
+        raise DriverError(f"{run} started from {start['file']}, which is not there: name its place with --weights")
+    if sha256(start["file"]) != start["sha256"]:
+        raise DriverError(f"{start['file']} is not what {run} started from (SHA-256 {start['sha256']}): name that with --weights")
+    return start["file"]
+
+
 def _without_paths(value):
     """Files are compared by what is in them, where that is known."""
     if isinstance(value, dict) and (value.get("sha256") or value.get("fingerprint")):

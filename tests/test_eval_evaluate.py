@@ -1,6 +1,7 @@
 """evaluate.py and feature_set.py: a features directory in, results.json and report.html out."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,20 @@ def test_pretrained_search_ranks_by_the_other_features(features, tmp_path):
     np.save(tmp_path / "before/test/labels.npy", np.zeros(10, int))
     with pytest.raises(EvalError, match="other images"):
         run(features, tmp_path / "out", "--pretrained-features", str(tmp_path / "before"))
+
+
+def test_pretrained_features_tell_their_blob_and_must_be_of_the_same_images(features, tmp_path, capsys):
+    shutil.copytree(features, tmp_path / "before")
+    for split in ("train", "test"):
+        for folder, made in ((features, {}), (tmp_path / "before", {"blobs": {"fc7": "pool5"}})):
+            (folder / split / "meta.json").write_text(json.dumps({"data": {"path": str(folder), "fingerprint": split}} | made))
+    results = run(features, tmp_path / "out", "--pretrained-features", str(tmp_path / "before"))
+    assert results["searches"]["es-pretrained"]["blob"] == "pool5" and "blob" not in results["searches"]["es"]
+    assert "precision pool5 before" in capsys.readouterr().out
+    (tmp_path / "before/train/meta.json").write_text(json.dumps({"data": {"fingerprint": "other"}}))
+    with pytest.raises(EvalError, match="before/train and .* differ in 'data'"):
+        run(features, tmp_path / "out", "--pretrained-features", str(tmp_path / "before"))
+
 
 
 def test_saved_lists_hold_both_distances(features, tmp_path):

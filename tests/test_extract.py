@@ -310,3 +310,36 @@ def test_a_reader_that_is_killed_does_not_leave_the_net_waiting(here, call, monk
 def test_a_folder_that_holds_something_else_is_left_alone(here, call):
     status, said = extract(call, out="run")
     assert status == 1 and "run is there and is no folder of features" in said and os.path.exists("run/final.caffemodel")
+
+
+def test_initial_takes_the_weights_the_run_started_from(here, call):
+    shutil.copy("run/final.caffemodel", "start.caffemodel")
+    started_from("start.caffemodel")
+    assert extract(call, "--initial", "--latent-blob", "none", out="before")[0] == 0
+    assert extract(call, out="after")[0] == 0
+    assert json.loads((here / "before/meta.json").read_text())["weights"]["file"] == "start.caffemodel"
+    assert (np.load("before/fc7.npy") == np.load("after/fc7.npy")).all() and not (here / "before/latent.npy").exists()
+
+
+@pytest.mark.parametrize("damage, complaint", [
+    (lambda: started_from(None), "run started from the fillers"),
+    (lambda: os.remove("start.caffemodel"), "start.caffemodel, which is not there"),
+    (lambda: shutil.copy("run/deploy.prototxt", "start.caffemodel"), "is not what run started from"),
+    (lambda: os.remove("run/run.json"), "run.json is missing"),
+])
+def test_initial_weights_that_are_not_those_are_refused(here, call, damage, complaint):
+    shutil.copy("run/final.caffemodel", "start.caffemodel")
+    started_from("start.caffemodel")
+    damage()
+    status, said = extract(call, "--initial", "--latent-blob", "none", out="before")
+    assert status == 1 and complaint in said and not (here / "before").exists()
+
+
+def started_from(weights):
+    """Puts another start into the run's run.json."""
+    from weights import sha256
+    with open("run/run.json") as file:
+        made = json.load(file)
+    made["weights"] = dict(file=weights, sha256=sha256(weights) if weights else None)
+    with open("run/run.json", "w") as file:
+        json.dump(made, file)
