@@ -116,7 +116,7 @@ def test_caffe_src_takes_a_tarball_and_a_patched_directory(tmp_path):
     build = ("bash", str(CAFFE / "build.sh"), "source", "cpu")
     assert run(*build, cwd=tmp_path, CAFFE_SRC=str(tarball)) == (0, "")
     io = (tmp_path / "build/caffe/cpu/src/caffe/util/io.cpp").read_text()
-    assert "SetTotalBytesLimit(kProtoReadBytesLimit);" in io and "imgcodecs/legacy" in io
+    assert "SetTotalBytesLimit(kProtoReadBytesLimit);" in io and "cv::IMREAD_COLOR" in io
     first = tmp_path / "patched"
     shutil.move(tmp_path / "build/caffe/cpu", first)
     assert run(*build, cwd=tmp_path, CAFFE_SRC=str(first)) == (0, "")  # patches that are there are left out

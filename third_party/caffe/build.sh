@@ -64,14 +64,18 @@ tarball_depth() {
     if tar -tf "$1" | grep -E '^(\./)?src/caffe/proto/caffe\.proto$' >/dev/null; then echo 0; else echo 1; fi
 }
 
-# A patch that is in the source already (a user's own copy may carry Debian's) is left out.
+# A patch that is in the source already is left out: a user's own copy may carry Debian's, or be a tree patched here, where
+# a later patch may have changed the same lines again and only the list tells.
 apply_patch() {
-    if patch -d "$1" -p1 --reverse --dry-run --force --quiet <"$2" >/dev/null 2>&1; then
+    local sum
+    sum=$(sha256sum <"$2")
+    if grep -qsF "$sum" "$1/.patches" || patch -d "$1" -p1 --reverse --dry-run --force --quiet <"$2" >/dev/null 2>&1; then
         echo "already there: $2" >>"$log"
     else
         echo "applying $2" >>"$log"
         logged patch -d "$1" -p1 --force --no-backup-if-mismatch -i "$2"
     fi
+    echo "$sum" >>"$1/.patches"
 }
 
 make_source() {
