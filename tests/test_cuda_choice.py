@@ -24,7 +24,7 @@ def machine(tmp_path):
                                       '--list-gpu-code) for a in 70 75 80 86 89 90; do echo "sm_$a"; done ;;\nesac')
     (toolkit / "include").mkdir()
     (toolkit / "lib64").mkdir()
-    for header in ("cublas_v2.h", "curand.h", "cudnn.h"):
+    for header in ("cuda_runtime.h", "cublas_v2.h", "curand.h", "cudnn.h"):
         (toolkit / "include" / header).touch()
     for library in ("cublas", "curand", "cudnn"):
         (toolkit / "lib64" / f"lib{library}.so").touch()
@@ -94,12 +94,29 @@ def test_nvidia_smi_without_a_driver_counts_as_no_gpu(machine):
     assert "too old" not in choose(machine)[1]
 
 
-def test_a_program_that_only_calls_nvcc_leads_to_its_toolkit(machine):
+def calls_its_toolkit(machine):
+    """On the PATH an nvcc that is a program elsewhere, which calls the toolkit's."""
     nvcc = machine / "cuda" / "bin" / "nvcc"
-    nvcc.write_text(nvcc.read_text().replace("esac", f"--dryrun) echo '#$ TOP={machine}/cuda/bin/..' >&2; exit 1 ;;\nesac"))
+    nvcc.write_text(nvcc.read_text().replace("esac", f"--dryrun) echo '#$ _HERE_={machine}/cuda/bin' >&2; exit 1 ;;\nesac"))
     program(machine / "bin" / "nvcc", f'exec {nvcc} "$@"')
+
+
+def test_a_program_that_only_calls_nvcc_leads_to_its_toolkit(machine):
+    calls_its_toolkit(machine)
     status, said, chosen = choose(machine)
     assert status == 0 and chosen["toolkit"] == str(machine / "cuda"), said
+
+
+def test_a_toolkit_that_a_distribution_keeps_in_the_systems_folders_is_whole(machine):
+    calls_its_toolkit(machine)
+    os.rename(machine / "cuda" / "include", machine / "usr-include")
+    os.rename(machine / "cuda" / "lib64", machine / "usr-lib")
+    assert "lacks cuBLAS" in choose(machine)[1]
+    in_system = dict(CPATH=str(machine / "usr-include"), LIBRARY_PATH=str(machine / "usr-lib"))
+    status, said, chosen = choose(machine, **in_system)
+    assert status == 0 and chosen["toolkit"] == str(machine / "cuda") and chosen["cudnn_root"] == "", said
+    (machine / "usr-lib" / "libcurand.so").unlink()
+    assert "lacks cuRAND" in choose(machine, **in_system)[1]
 
 
 def test_wheels_of_the_toolkit_stay_when_those_of_cudnn_and_nccl_come(machine):

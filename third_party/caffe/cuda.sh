@@ -18,18 +18,30 @@ has_library() {
     compgen -G "$1/lib64/lib$2.so*" >/dev/null || compgen -G "$1/lib/lib$2.so*" >/dev/null
 }
 
+# finds_header HEADER [TOOLKIT]: whether the compiler finds it where it looks anyway, or beside a toolkit's.
+finds_header() {
+    echo "#include <$1>" | c++ -E -x c++ ${2:+-I"$2/include"} - >/dev/null 2>&1
+}
+
+# has_part TOOLKIT LIBRARY HEADER: in the toolkit; or in the system's folders when a distribution keeps the toolkit in those.
+has_part() {
+    if [ -e "$1/include/cuda_runtime.h" ]; then [ -e "$1/include/$3" ] && has_library "$1" "$2"
+    else finds_header "$3" && [ -e "$(c++ -print-file-name="lib$2.so")" ]
+    fi
+}
+
 # nvcc's own word for where its toolkit is: nvcc may be a link, or a script elsewhere.
 root_of() {
-    local top
-    top=$("$1" --dryrun -E -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p') || true
-    (cd "${top:-$(dirname "$1")/..}" && pwd -P)
+    local here
+    here=$("$1" --dryrun -E -x cu /dev/null 2>&1 | sed -n 's/^#\$ _HERE_=//p') || true
+    (cd "${here:-$(dirname "$1")}/.." && pwd -P)
 }
 
 # What a toolkit lacks, in a word; nothing when it is whole.
 lacks() {
     if [ ! -x "$1/bin/nvcc" ]; then echo "bin/nvcc"
-    elif [ ! -e "$1/include/cublas_v2.h" ] || ! has_library "$1" cublas; then echo "cuBLAS"
-    elif [ ! -e "$1/include/curand.h" ] || ! has_library "$1" curand; then echo "cuRAND"
+    elif ! has_part "$1" cublas cublas_v2.h; then echo "cuBLAS"
+    elif ! has_part "$1" curand curand.h; then echo "cuRAND"
     elif [ "$(major "$1")" -lt 12 ]; then echo "version 12 or newer (it is $(version "$1"))"
     fi
 }
@@ -106,7 +118,7 @@ check_driver_for_wheels() {
 choose_library() {
     root=""
     if [ -e "$toolkit/include/$2" ] && has_library "$toolkit" "$1"; then root=$toolkit
-    elif echo "#include <$2>" | c++ -E -x c++ -I"$toolkit/include" - >/dev/null 2>&1; then :
+    elif finds_header "$2" "$toolkit"; then :
     else
         install_wheels "$1" "^nvidia-$1-cu$(major "$toolkit")="
         root=$wheels/$1/nvidia/$1
