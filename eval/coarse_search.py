@@ -12,7 +12,7 @@ from eval_errors import EvalError
 QUERIES_PER_TASK = 256
 QUERIES_AT_ONCE = 8      # share one pass of numpy calls: fewer calls, and their temporaries stay in cache
 WHOLE_SHARE = 0.25       # of the database: longer lists are cut from a sort of everything
-SAMPLE = 4096            # distances of a query that its first radius is estimated from
+SAMPLE = 2048            # distances of a query that its first radius is estimated from
 
 
 class CodeIndex:
