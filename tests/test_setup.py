@@ -99,6 +99,23 @@ def test_a_damaged_copy_is_fetched_again(tmp_path):
     assert (to / name).stat().st_size > 10_000
 
 
+def test_without_a_debian_mirror_the_file_and_its_folder_are_named_and_DEBIAN_MIRROR_is_one(tmp_path):
+    (tmp_path / "bin").mkdir()
+    apt = tmp_path / "bin" / "apt-get"
+    apt.write_text("#!/bin/sh\necho universe http://mirror.example/ubuntu/ Ubuntu\n")
+    apt.chmod(0o755)
+    elsewhere = dict(PATH=f"{apt.parent}:{os.environ['PATH']}")
+    status, printed = run(str(CAFFE / "fetch.sh"), str(tmp_path / "to"), "debian.tar", **elsewhere)
+    assert status == 1 and "DEBIAN_MIRROR=" in printed
+    assert re.search(r"put caffe_\S+debian.tar.xz \(SHA-256 [0-9a-f]{64}\)", printed) and "pool/main/c/caffe" in printed
+    named = subprocess.run(["apt-get", "indextargets", "--format", "$(COMPONENT) $(REPO_URI) $(ORIGIN)", "Created-By: Packages"],
+                           capture_output=True, text=True).stdout
+    mirror = next((line.split()[1] for line in named.splitlines() if re.match("main .* Debian$", line) and "security" not in line), None)
+    if mirror is None:
+        pytest.skip("apt has no Debian mirror here")
+    assert run(str(CAFFE / "fetch.sh"), str(tmp_path / "to"), "debian.tar", DEBIAN_MIRROR=mirror.rstrip("/"), **elsewhere)[0] == 0
+
+
 @pytest.mark.parametrize("source, complaint", [("/nowhere", "neither a directory nor a tarball"),
                                                (str(ROOT / "tests"), "not a Caffe source tree")])
 def test_caffe_src_that_is_no_caffe_is_refused(tmp_path, source, complaint):

@@ -72,11 +72,17 @@ caffe: $(CAFFE_READY)  ## build BVLC Caffe into build/caffe (CUDA=0|1 CUDNN= NCC
 CAFFE_TESTS ?= *InnerProduct*:*Sigmoid*:*Convolution*:*LRN*:*Softmax*:*DataLayer*:*DataTransform*:*SGDSolver*:*Accuracy*:*Dropout*:*Neuron*:*Pooling*
 # Without a GPU a CUDA build's tests of it are left out: those typed by device have it at /2 and /3, others in their name.
 CAFFE_TESTS_LEFT_OUT := $(if $(findstring GPU,$(shell nvidia-smi --list-gpus 2>/dev/null)),,:-*/2.*:*/3.*:*GPU*)
-caffe-test: $(CAFFE_DIR)/.built  ## build and run Caffe's own C++ tests of the layers used here (3 minutes on 2 cores)
+# Not test_draw, which needs pydot.
+PYCAFFE_TESTS := test_[!d]*.py
+caffe-test: $(CAFFE_DIR)/.built .venv/.requirements  ## build and run Caffe's own C++ tests of the layers used here, and pycaffe's (3 minutes on 2 cores)
 	@$(CAFFE_BUILD) cpptests $(CAFFE_VARIANT)
 	@cd $(CAFFE_DIR) && build/test/test.testbin --gtest_filter='$(CAFFE_TESTS)$(if $(filter 1,$(CUDA)),$(CAFFE_TESTS_LEFT_OUT))' --gtest_color=no > ../$(CAFFE_VARIANT)-cpptests-run.log 2>&1 \
 	    || { grep -E '^\[  FAILED' ../$(CAFFE_VARIANT)-cpptests-run.log; echo "caffe-test: failed; log: build/caffe/$(CAFFE_VARIANT)-cpptests-run.log" >&2; exit 1; }
 	@grep -E '^\[==========\].*ran|^\[  PASSED' build/caffe/$(CAFFE_VARIANT)-cpptests-run.log
+	@PYTHONPATH=$(CAFFE_DIR)/python GLOG_minloglevel=2 $(PYTHON) -m unittest discover -s $(CAFFE_DIR)/python/caffe/test -p '$(PYCAFFE_TESTS)' \
+	    > build/caffe/$(CAFFE_VARIANT)-pytests-run.log 2>&1 \
+	    || { tail -20 build/caffe/$(CAFFE_VARIANT)-pytests-run.log >&2; echo "caffe-test: pycaffe's tests failed" >&2; exit 1; }
+	@grep -E '^Ran' build/caffe/$(CAFFE_VARIANT)-pytests-run.log
 
 # One architecture is enough to show that everything compiles and links.
 test-cuda: export CUDA_ARCH ?= 90

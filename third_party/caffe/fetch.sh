@@ -8,15 +8,17 @@ pattern=${2:-.}
 mkdir -p "$to"
 
 folder=$(sed -n '/^pool/p' "$here/source.txt")
-mirror=""
+# DEBIAN_MIRROR names one where apt has none (Ubuntu's mirrors do not have all of it).
+mirror=${DEBIAN_MIRROR:+${DEBIAN_MIRROR%/}/}
 find_mirror() {
     [ -z "$mirror" ] || return 0
     # apt knows the mirror only after its lists were read once
     mirror=$(apt-get indextargets --format '$(COMPONENT) $(REPO_URI) $(ORIGIN)' 'Created-By: Packages' |
         awk '$1 == "main" && $3 == "Debian" && $2 !~ /security/ { print $2; exit }')
     [ -n "$mirror" ] || {
-        echo "caffe: apt has no Debian mirror in its lists. Run apt-get update as root and try again," >&2
-        echo "       or give a copy of BVLC Caffe: make caffe CAFFE_SRC=<directory or tarball>" >&2
+        echo "caffe: apt has no Debian mirror in its lists. On Debian run apt-get update as root and try again; elsewhere name" >&2
+        echo "       one, DEBIAN_MIRROR=<address>, or put $1 (SHA-256 $2)" >&2
+        echo "       from the folder $folder of any Debian mirror into $to" >&2
         exit 1
     }
 }
@@ -25,7 +27,7 @@ sed -n '/^[0-9a-f]\{64\} /p' "$here/source.txt" | grep -e "$pattern" | while rea
     if [ -f "$to/$file" ] && echo "$sum  $to/$file" | sha256sum --check --status; then
         continue
     fi
-    find_mirror
+    find_mirror "$file" "$sum"
     echo "caffe: downloading $file"
     # apt-helper checks the sum itself and leaves nothing under the final name when it differs
     # (run in the folder: apt's sandbox warning for root is of no interest here)
@@ -34,7 +36,7 @@ sed -n '/^[0-9a-f]\{64\} /p' "$here/source.txt" | grep -e "$pattern" | while rea
         grep -v '^Get:' "$to/download.log" | tail -3 >&2
         rm -f "$to/$file"
         echo "caffe: could not get $file (SHA-256 $sum) from the Debian mirror. Put the file into $to" >&2
-        echo "       yourself, or give a copy of BVLC Caffe: make caffe CAFFE_SRC=<directory or tarball>" >&2
+        echo "       yourself; a copy of BVLC Caffe can be named too: make caffe CAFFE_SRC=<directory or tarball>" >&2
         exit 1
     fi
 done
