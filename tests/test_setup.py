@@ -146,6 +146,22 @@ def test_caffe_root_must_be_a_built_caffe(tmp_path):
     assert not (tmp_path / "stamp").exists()
 
 
+def test_the_python_package_of_the_protoc_that_wrote_caffe_pb2_is_installed(tmp_path):
+    tree = tmp_path / "tree"
+    for name in ("python/caffe/_caffe.so", "python/caffe/proto/caffe_pb2.py", "build/tools/caffe", "build/tools/convert_imageset",
+                 ".venv/bin/pip", ".venv/bin/python", "asked"):
+        path = (tmp_path if name.startswith((".venv", "asked")) else tree) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(0o755)
+    (tmp_path / ".venv/bin/python").write_text("#!/bin/sh\npwd\n")
+    (tmp_path / ".venv/bin/pip").write_text('#!/bin/sh\necho "$@" >>asked; echo protobuf==4.25.8\n')
+    use = (str(CAFFE / "use.sh"), str(tree), "stamp")
+    assert run(*use, cwd=tmp_path)[0] == 0 and "install" not in (tmp_path / "asked").read_text()  # protoc 3.21 says nothing
+    (tree / "python/caffe/proto/caffe_pb2.py").write_text("# -*- coding: utf-8 -*-\n# Protobuf Python Version: 7.36.2\n")
+    status, printed = run(*use, cwd=tmp_path)
+    assert status == 0 and "protobuf 7.36.2" in printed and "protobuf==7.36.2" in (tmp_path / "asked").read_text()
+
+
 def test_caffe_tools_and_pycaffe_are_there():
     for tool in ("caffe", "convert_imageset", "compute_image_mean", "extract_features", "upgrade_net_proto_text",
                  "upgrade_net_proto_binary"):

@@ -30,10 +30,11 @@ fail() {
 }
 
 likely_cause() {
+    local missing
     if grep -qE 'No space left' "$log"; then echo "the disk is full (a build takes 1 GB)"
     elif grep -qE 'Killed|cc1plus.*signal' "$log"; then echo "out of memory: try JOBS=1"
-    elif grep -qE 'Could NOT find|Could not find' "$log"; then
-        echo "a library is missing: $(grep -m1 -oE 'Could (NOT|not) find [^ ]+' "$log"); make setup installs Debian's"
+    elif missing=$(grep -A3 'CMake Error' "$log" | grep -m1 -oE 'Could (NOT|not) find [^ ]+'); then # not where CMake went on without
+        echo "a library is missing: $missing; make setup installs Debian's"
     elif grep -q 'unsupported GNU version' "$log"; then
         echo "this CUDA takes no $(c++ --version | head -1): install an older g++ and name it, CUDAHOSTCXX=g++-12"
     elif grep -qE 'hunk|FAILED' "$log"; then echo "CAFFE_SRC is not BVLC Caffe at commit 99bd997"

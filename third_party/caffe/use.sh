@@ -12,6 +12,12 @@ for needed in python/caffe/_caffe.so build/tools/caffe build/tools/convert_image
         exit 1
     }
 done
+# From version 26 protoc writes which Python package goes with its caffe_pb2; the pinned one goes with older ones.
+wanted=$(sed -n 's/^# Protobuf Python Version: //p' "$tree/python/caffe/proto/caffe_pb2.py")
+if [ -n "$wanted" ] && [ "$wanted" != "$(.venv/bin/pip list --format freeze 2>/dev/null | sed -n 's/^protobuf==//p')" ]; then
+    echo "caffe: caffe_pb2 was written by a newer protoc: its Python package protobuf $wanted is installed"
+    .venv/bin/pip install --quiet --disable-pip-version-check "protobuf==$wanted"
+fi
 if ! PYTHONPATH="$tree/python" GLOG_minloglevel=2 .venv/bin/python -c 'import caffe' 2>build/caffe/import.log; then
     tail -2 build/caffe/import.log >&2
     echo "caffe: pycaffe of $tree does not import in .venv (log: build/caffe/import.log)." >&2
