@@ -43,8 +43,7 @@ def number_after(words, text):
 def write_solver(setting, iterations, folder):
     """A copy of the setting's solver that is short, does not test, and displays every few iterations; beside it the deploy net."""
     from caffe.proto import caffe_pb2
-    from google.protobuf import text_format
-    from prototxt_files import read_solver
+    from prototxt_files import message_text, read_solver
     solver = caffe_pb2.SolverParameter()
     solver.CopyFrom(read_solver(os.path.join(setting, "solver.prototxt")))
     for name in ("test_iter", "test_interval"):
@@ -53,7 +52,7 @@ def write_solver(setting, iterations, folder):
     solver.snapshot_prefix, solver.random_seed = os.path.join(folder, "caffe"), 1
     path = os.path.join(folder, "solver.prototxt")
     with open(path, "w") as file:
-        file.write(text_format.MessageToString(solver))
+        file.write(message_text(solver))
     with open(os.path.join(setting, "deploy.prototxt")) as deploy, open(os.path.join(folder, "deploy.prototxt"), "w") as copy:
         copy.write(deploy.read())
     return path

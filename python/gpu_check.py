@@ -48,8 +48,7 @@ def check_activations(options, names):
 
 def write_solver(options):
     """A copy of the setting's solver that shows a loss every WINDOW iterations and neither tests nor drops out."""
-    from google.protobuf import text_format
-    from prototxt_files import read_net, read_solver, write_net
+    from prototxt_files import message_text, read_net, read_solver, write_net
     solver = read_solver(os.path.join(options.setting, "solver.prototxt"))
     net = read_net(solver.net)
     kept = [layer for layer in net.layer if layer.type != "Dropout" or layer.bottom[:] != layer.top[:]]
@@ -60,7 +59,7 @@ def write_solver(options):
     write_net(net, solver.net, f"{origin} without dropout")
     solver.display = solver.average_loss = WINDOW
     with open(path, "w") as file:
-        file.write(text_format.MessageToString(solver, float_format=".7g"))
+        file.write(message_text(solver))
     return path
 
 

@@ -10,10 +10,9 @@ import argparse
 import os
 import sys
 
-from google.protobuf import text_format
-
 from driver_errors import DriverError
 from nets import DATASETS, NETS, DataSet, Setting, deploy, solver, train_val
+from prototxt_files import message_text
 
 COMMITTED = (("cifar10", "caffenet", 48), ("mnist", "caffenet", 48), ("mnist", "caffenet", 128),
              ("yahoo1m", "caffenet", 128), ("mnist", "lenet", 48), ("digits", "lenet", 48))
@@ -64,12 +63,12 @@ def net_text(proto, comments):
     parts = [f'name: "{proto.name}"\n']
     for layer in proto.layer:
         parts.append(commented(left.pop(layer.name, "")))
-        parts.append("layer {\n" + text_format.MessageToString(layer, indent=2, float_format=".7g") + "}\n")
+        parts.append("layer {\n" + message_text(layer, indent=2) + "}\n")
     return "".join(parts)
 
 
 def solver_text(proto):
-    lines = text_format.MessageToString(proto, float_format=".7g").splitlines(keepends=True)
+    lines = message_text(proto).splitlines(keepends=True)
     return "".join(commented(SOLVER_COMMENTS.get(line.split(":")[0], "")) + line for line in lines)
 
 

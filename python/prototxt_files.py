@@ -1,5 +1,6 @@
 """Reads solvers and nets, whose mistakes Caffe itself would answer with an abort."""
 import os
+import re
 import shutil
 
 from caffe.proto import caffe_pb2
@@ -18,6 +19,14 @@ def read_text(path, message, kind):
         raise DriverError(f"{path}: no such {kind} file") from None
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise DriverError(f"{path} is not a {kind} prototxt: {error}") from None
+
+
+def message_text(message, indent=0):
+    """A message in prototxt, its numbers as people write them: float32 as shortly as it can be told, whole ones without .0.
+
+    (protobuf's own option for this, float_format, is gone from version 7 on.)
+    """
+    return re.sub(r"(: -?\d+)\.0$", r"\1", text_format.MessageToString(message, indent=indent), flags=re.MULTILINE)
 
 
 def read_solver(path):
@@ -45,7 +54,7 @@ def copy_net(path, target):
 
 def write_net(net, target, origin):
     with open(target, "w") as file:
-        file.write(f"# {origin}\n{text_format.MessageToString(net)}")
+        file.write(f"# {origin}\n{message_text(net)}")
 
 
 def layers_of_phase(net, phase):

@@ -6,11 +6,10 @@ import subprocess
 import time
 
 from caffe.proto import caffe_pb2
-from google.protobuf import text_format
 
 from data_checks import check_data_layer
 from driver_errors import DriverError
-from prototxt_files import copy_net, data_layer, loss_bottoms, read_net, read_solver, write_net
+from prototxt_files import copy_net, data_layer, loss_bottoms, message_text, read_net, read_solver, write_net
 from run_files import write_json
 from weights import sha256
 
@@ -79,9 +78,9 @@ class Problem:
             dataset=self.train_meta.get("dataset"), net=self.net.name, bits=self._bits(), classes=self.classes,
             seed=seed, iterations=iterations, batch=self.batch, iter_size=self.solver.iter_size, devices=self.devices,
             weights=dict(file=weights, sha256=sha256(weights)) if weights else dict(file=None, sha256=None),
-            solver=text_format.MessageToString(self.solver, float_format=".7g"),
+            solver=message_text(self.solver),
             solver_file=self.solver_file,
-            net_text=text_format.MessageToString(self.net, float_format=".7g"),
+            net_text=message_text(self.net),
             train_data=dict(path=self.train_layer.data_param.source, images=self.train_images,
                             fingerprint=self.train_meta.get("fingerprint")),
             test_data=dict(path=self.test_layer.data_param.source, images=self.test_images,
@@ -176,5 +175,5 @@ def write_resolved(run, problem, seed, prefix, gpus):
     path = os.path.join(run, "solver.prototxt")
     with open(path, "w") as file:
         file.write(f"# Resolved from {problem.solver_file} by python/train.py, which tests and takes snapshots itself.\n")
-        file.write(text_format.MessageToString(resolved, float_format=".7g"))
+        file.write(message_text(resolved))
     return path

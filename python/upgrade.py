@@ -9,8 +9,6 @@ import os
 import re
 import sys
 
-from google.protobuf import text_format
-
 from driver_errors import DriverError
 from run_files import refuse_existing, whole_file
 
@@ -45,6 +43,7 @@ def read_old(path):
 def upgrade(path, out):
     """Writes `out` when given; returns the sentence that tells what the file is and what became of it."""
     from old_formats import TODAY, generation, solver_generation, upgraded_net, upgraded_solver
+    from prototxt_files import message_text
     kind, message = read_old(path)
     found = solver_generation(message) if kind == "solver" else generation(message)
     about = f"{path}: {kind} in {found}"
@@ -55,7 +54,7 @@ def upgrade(path, out):
     os.makedirs(folder, exist_ok=True)
     today = upgraded_solver(message, path, folder) if kind == "solver" else upgraded_net(message, path, folder)
     with whole_file(out) as file:
-        file.write(today.SerializeToString() if kind == "weights" else text_format.MessageToString(today).encode())
+        file.write(today.SerializeToString() if kind == "weights" else message_text(today).encode())
     return f"{about}; {'copied' if found == TODAY else 'upgraded'} to {out}"
 
 

@@ -191,3 +191,13 @@ def test_caffe_train_takes_the_files_unchanged(tmp_path):
     losses = [float(line.split("loss = ")[1]) for line in log.splitlines() if "Iteration" in line and ", loss = " in line]
     assert len(losses) >= 4 and np.isfinite(losses).all()
     assert "Test net output #0: accuracy" in log and "Snapshotting to binary proto file digits_lenet_48_iter_" in log
+
+
+def test_numbers_are_written_as_people_write_them_and_read_back_the_same():
+    from caffe.proto import caffe_pb2
+    from google.protobuf import text_format
+    from prototxt_files import message_text
+    solver = caffe_pb2.SolverParameter(base_lr=0.001, gamma=1, power=1 / 3, momentum=5e-5, stepsize=25000, net="std: 1.0")
+    text = message_text(solver)
+    assert {"base_lr: 0.001", "gamma: 1", "momentum: 5e-05", "stepsize: 25000", 'net: "std: 1.0"'} <= set(text.splitlines())
+    assert text_format.Parse(text, caffe_pb2.SolverParameter()) == solver
