@@ -58,6 +58,12 @@ def test_a_file_given_as_DATA_is_read_as_what_its_name_says(tmp_path, name, kind
     assert status == 0 and f"make_lmdb.py {kind} --data {tmp_path / name} " in printed
 
 
+@pytest.mark.parametrize("target", [("query", "IMAGE=photo.jpg"), ("es-pretrained",), ("compare-cifar", "RELEASED=some.caffemodel")])
+def test_what_needs_a_finished_run_says_so(target):
+    status, printed = run("make", *target, "RUN=no-such-run")
+    assert status != 0 and f"{target[0]}: runs/no-such-run has no features" in printed
+
+
 def test_missing_packages_without_root_print_the_command(tmp_path):
     (tmp_path / "list.txt").write_text("no-such-package-here  # a comment\n")
     shutil.copy(ROOT / "third_party" / "apt.sh", tmp_path)

@@ -2,7 +2,7 @@
 # Makes the Caffe tree given the one in use: checks that pycaffe imports, then points build/caffe/current and .venv at it.
 # Usage: use.sh CAFFE_TREE STAMP_FILE
 set -euo pipefail
-tree=$(cd "$1" 2>/dev/null && pwd) || { echo "caffe: CAFFE_ROOT=$1: no such directory" >&2; exit 1; }
+tree=$(cd "$1" 2>/dev/null && pwd -P) || { echo "caffe: CAFFE_ROOT=$1: no such directory" >&2; exit 1; }
 stamp=$2
 mkdir -p build/caffe
 
@@ -13,7 +13,7 @@ for needed in python/caffe/_caffe.so build/tools/caffe build/tools/convert_image
     }
 done
 # From version 26 protoc writes which Python package goes with its caffe_pb2; the pinned one goes with older ones.
-wanted=$(sed -n 's/^# Protobuf Python Version: //p' "$tree/python/caffe/proto/caffe_pb2.py")
+wanted=$(sed -n 's/^# Protobuf Python Version: //p' "$tree/python/caffe/proto/caffe_pb2.py" 2>/dev/null) || true
 if [ -n "$wanted" ] && [ "$wanted" != "$(.venv/bin/pip list --format freeze 2>/dev/null | sed -n 's/^protobuf==//p')" ]; then
     echo "caffe: caffe_pb2 was written by a newer protoc: its Python package protobuf $wanted is installed"
     .venv/bin/pip install --quiet --disable-pip-version-check "protobuf==$wanted"
