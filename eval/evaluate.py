@@ -144,7 +144,7 @@ def print_summary(results, written):
     for name, search in results["searches"].items():
         label = labels.get(name) or f"{search['blob']} before"
         pool = f"  (T = {search['radius']}, pool {search['pool_mean']:,.0f} on average)" if name == "hdl" else ""
-        print(f"precision {label:<12}{curve(search)}{pool}")
+        print(f"precision {label:<13}{curve(search)}{pool}")
     print(f"{'report' if written.suffix == '.html' else 'results':<21}{written}")
 
 

@@ -94,7 +94,7 @@ def baseline_figure(figures, results):
             axes.plot(k, curve[:len(k)], linestyle=style, color=OURS["bcs"] if name == "ours" else INK, label=name,
                       linewidth=1.8 if name == "ours" else 1.2)
         axes.set(xlabel="first k results", ylabel="precision", xlim=(0, len(k)), ylim=(0, 1.02))
-        axes.legend(fontsize=9, ncols=2, loc="lower left")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=9)
 
     return figures.make("baselines", draw, {"k": k.tolist()} | {name: curve[:len(k)] for name, curve in curves.items()})
 
