@@ -46,7 +46,7 @@ class Figures:
 
 def search_name(name, search):
     """What the report calls a search. es-pretrained ranks the blob that its features tell: not all weights reach fc7."""
-    return NAMES[name].format(blob=search.get("blob", "fc7"))
+    return NAMES[name].format(**search)
 
 
 def precision_figure(figures, results, published=None):

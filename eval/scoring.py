@@ -32,8 +32,8 @@ def score_trial(trial, rankings, protocol, threads=None):
                           "ap_divisor": "hits", "precision_at_k": scores["precision_at_k"].tolist(), "seconds": ranking.meta["seconds"]}
         if ranking.pool is not None:
             searches[name] |= pool_summary(ranking)
-        if "blob" in ranking.meta:
-            searches[name]["blob"] = ranking.meta["blob"]
+        if name == "es-pretrained":
+            searches[name]["blob"] = ranking.meta.get("blob", "fc7")  # lists saved before there was a choice do not tell
     if "bcs" in searches:
         if protocol.divisor == "all" or top_k > searches["bcs"]["map_k"]:
             details["ap"]["bcs"] = ranking_ap(index, trial.query_codes, trial.query_labels, trial.db_labels, top_k,

@@ -164,6 +164,13 @@ def test_pretrained_features_tell_their_blob_and_must_be_of_the_same_images(feat
     results = run(features, tmp_path / "out", "--pretrained-features", str(tmp_path / "before"))
     assert results["searches"]["es-pretrained"]["blob"] == "pool5" and "blob" not in results["searches"]["es"]
     assert "precision pool5 before" in capsys.readouterr().out
+    saved = tmp_path / "out/search-es-pretrained.npz"
+    with np.load(saved) as ranking:
+        older = dict(ranking)
+    older["meta"] = json.dumps({k: v for k, v in json.loads(str(older["meta"])).items() if k != "blob"})
+    np.savez(saved, **older)
+    run(features, tmp_path / "out", "--pretrained-features", str(tmp_path / "before"), "--score-only")
+    assert "precision fc7 before" in capsys.readouterr().out
     (tmp_path / "before/train/meta.json").write_text(json.dumps({"data": {"fingerprint": "other"}}))
     with pytest.raises(EvalError, match="before/train and .* differ in 'data'"):
         run(features, tmp_path / "out", "--pretrained-features", str(tmp_path / "before"))
