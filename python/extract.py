@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 
+import cpu_engine
 from driver_errors import DriverError
 from native_guard import run_guarded
 from preprocess import PROTOCOLS, Preprocessor
@@ -161,15 +162,19 @@ def wanted_blobs(options):
     return {name: blob for name, blob in blobs.items() if blob != "none"}
 
 
-def made_from(options, source, preprocess):
-    """Everything the features depend on: the cache's key, and what meta.json tells."""
+def made_from(options, source, preprocess, engine):
+    """Everything the features depend on: the cache's key, and what meta.json tells.
+
+    engine: of the CPU, None on a GPU. Features without one were made when there was only Caffe's, or on a GPU.
+    """
     from weights import sha256
     mean = None if options.mean == "none" else dict(file=options.mean, sha256=sha256(options.mean))
     return dict(weights=dict(file=options.weights, sha256=sha256(options.weights)),
                 net=dict(file=options.net, sha256=sha256(options.net)), blobs=wanted_blobs(options),
                 protocol=preprocess.protocol, mean=mean, scale=options.scale, resize=preprocess.size,
                 input=[preprocess.channels, preprocess.crop, preprocess.crop],
-                data=dict(path=source.path, fingerprint=source.fingerprint(), dataset=source.meta.get("dataset")))
+                data=dict(path=source.path, fingerprint=source.fingerprint(), dataset=source.meta.get("dataset")),
+                **({"engine": engine} if engine == "onednn" else {}))
 
 
 def without_paths(value):
@@ -208,7 +213,7 @@ def extract(options, console):
     fill_from_run(options, console)
     source = source_of(options)
     preprocess, batch = pre_processing(options)
-    origin = made_from(options, source, preprocess)
+    origin = made_from(options, source, preprocess, None if gpus else cpu_engine.in_use())
     key = cache_key(without_paths(origin))
     if is_made(options.out, key):
         print(f"{options.out}: kept, made from the same weights, net, pre-processing and {source.count:,} images", file=console)
@@ -238,7 +243,8 @@ def tell_device(options, gpus, batch, console):
     """Says what computes, and stops before the card does when it is too small."""
     import device
     import gpu_memory
-    for gpu in device.listed(gpus) if gpus else ["CPU"]:
+    cpu = f"CPU, engine {cpu_engine.in_use()}, threads: {cpu_engine.threads()}"
+    for gpu in device.listed(gpus) if gpus else [cpu]:
         print(f"device: {gpu}", file=console)
         if gpus and not options.any_memory:
             print(gpu_memory.check_extraction(options.net, batch, gpu), file=console)
@@ -301,6 +307,7 @@ def parse_arguments(argv):
     parser.add_argument("--batch", type=int, help="images a forward pass (default: the deploy net's)")
     parser.add_argument("--thumbs", type=int, help="side of the pictures kept for the report, 0 for none (default: by the images)")
     parser.add_argument("--gpu", default="auto", metavar="auto|none|N", help="device")
+    cpu_engine.add_options(parser)
     parser.add_argument("--any-memory", action="store_true", help="extract even where the GPU's memory is estimated to be too small")
     options = parser.parse_args(argv)
     if options.latent_blob == options.feature_blob == "none":
@@ -316,6 +323,7 @@ def parse_arguments(argv):
 
 def main(argv=None):
     options = parse_arguments(argv)
+    cpu_engine.prepare(options.engine, options.threads)
     log_folder = options.run or os.path.dirname(options.out.rstrip("/")) or "."
     return run_guarded(lambda console: extract(options, console), os.path.join(log_folder, "caffe.log"), "extract")
 

@@ -73,10 +73,12 @@ class Problem:
         """Images per iteration: Caffe's batch_size times iter_size, on every device."""
         return self.train_layer.data_param.batch_size * self.solver.iter_size * self.devices
 
-    def settings(self, weights, seed, iterations):
+    def settings(self, weights, seed, iterations, engine):
+        """engine: of the CPU, None on a GPU."""
         return dict(
             dataset=self.train_meta.get("dataset"), net=self.net.name, bits=self._bits(), classes=self.classes,
             seed=seed, iterations=iterations, batch=self.batch, iter_size=self.solver.iter_size, devices=self.devices,
+            engine=engine,
             weights=dict(file=weights, sha256=sha256(weights)) if weights else dict(file=None, sha256=None),
             solver=message_text(self.solver),
             solver_file=self.solver_file,
@@ -101,6 +103,7 @@ def check_unchanged(run, settings):
         raise DriverError(f"{run} has snapshots and no run.json that tells of what: remove it, or give the new run another name")
     with open(path) as file:
         before = json.load(file)
+    before.setdefault("engine", settings["engine"] and "caffe")  # the only one there was
     for name in settings:
         if name in LATER_ONES and name not in before:
             continue

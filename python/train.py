@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 
+import cpu_engine
 from driver_errors import DriverError
 from native_guard import run_guarded
 
@@ -29,7 +30,8 @@ def train(options, console):
     problem = Problem(options.solver, max(1, len(options.gpus)), options.iter_size, options.share_batch)
     fill_from_solver(options, problem.solver)
     initial = None if options.weights == "none" else options.weights
-    settings = problem.settings(initial, options.seed, options.iterations)
+    engine = None if options.gpus else cpu_engine.in_use()
+    settings = problem.settings(initial, options.seed, options.iterations, engine)
     snapshots = Snapshots(options.run)
     done = (snapshots.iterations() or [0])[-1]
     if done:
@@ -58,7 +60,8 @@ def tell_devices(options, problem, console):
     import gpu_memory
     import several_gpus
     gpus = device.listed(options.gpus) if options.gpus else []
-    print("\n".join(f"device: {gpu}" for gpu in gpus or ["CPU"]), file=console)
+    cpu = f"CPU, engine {cpu_engine.in_use()}, threads: {cpu_engine.threads()}"
+    print("\n".join(f"device: {gpu}" for gpu in gpus or [cpu]), file=console)
     if gpus and not options.any_memory:
         print(gpu_memory.check_training(problem, gpus), file=console)
     if len(gpus) > 1 or problem.solver.iter_size > 1:
@@ -110,6 +113,7 @@ def parse_arguments(argv):
     parser.add_argument("--iterations", type=int, help="train up to this iteration (default: the solver's max_iter)")
     parser.add_argument("--seed", type=int, default=1, help="of fillers, crops, mirrors and dropout")
     parser.add_argument("--gpu", default="auto", metavar="auto|none|N[,N]", help="device; N,N: several GPUs, each with a batch of its own")
+    cpu_engine.add_options(parser)
     parser.add_argument("--iter-size", type=int, metavar="N", help="for small GPUs: cut the images of an iteration into N batches whose "
                                                                    "gradients are added (default: the solver's iter_size)")
     parser.add_argument("--share-batch", action="store_true", help="several GPUs: share the prototxt's batch instead of taking one each")
@@ -131,6 +135,7 @@ def parse_arguments(argv):
 
 def main(argv=None):
     options = parse_arguments(argv)
+    cpu_engine.prepare(options.engine, options.threads)
     os.makedirs(options.run, exist_ok=True)
     return run_guarded(lambda console: train(options, console), os.path.join(options.run, "caffe.log"), "train")
 

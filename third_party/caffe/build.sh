@@ -3,7 +3,7 @@
 #   <variant>/python (pycaffe), <variant>/build/tools (caffe, convert_imageset, ...), <variant>/build/lib (libcaffe)
 # Usage: build.sh source|configure|compile|cpptests VARIANT
 # Environment: PYTHON (interpreter pycaffe is built for), CAFFE_SRC (directory or tarball of BVLC Caffe, optional),
-#              JOBS (parallel compilers, default: cores); for the variant cuda what cuda.sh reads.
+#              JOBS (parallel compilers, default: cores), ONEDNN (0: without the CPU engine); for the variant cuda what cuda.sh reads.
 # Called by the Makefile; every step can be repeated.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -97,7 +97,7 @@ make_source() {
 
 # Options of cmake for the device the variant is for.
 device_options() {
-    device=(-DCPU_ONLY=ON)
+    device=(-DCPU_ONLY=ON -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=14)
     [ "$variant" = cuda ] || return 0
     local toolkit architectures cudnn_root nccl_root
     "$here/cuda.sh" "$top/cuda-choice.txt" || exit 1
@@ -109,13 +109,25 @@ device_options() {
     rm -f "$root/build/CMakeCache.txt" # another compiler or cuDNN than last time is not taken over from the cache
 }
 
+# The CPU engine on oneDNN (ONEDNN=0 leaves it out), and the OpenMP build of OpenBLAS where Debian's package has put it: with
+# another one there are two pools of threads, which wait for each other's processors.
+engine_options() {
+    engine=(-DUSE_ONEDNN=OFF)
+    [ "${ONEDNN:-1}" = 0 ] || engine=(-DUSE_ONEDNN=ON)
+    local triplet
+    triplet=$(gcc -print-multiarch 2>/dev/null || true)
+    local blas=/usr/lib/$triplet/openblas-openmp/libopenblas.so include=/usr/include/$triplet/openblas-openmp
+    [ ! -e "$blas" ] || engine+=(-DOpenBLAS_LIB="$blas" -DOpenBLAS_INCLUDE_DIR="$include")
+}
+
 configure() {
     device_options
+    engine_options
     # No package registry: it would be written to the home folder. NOLOCK lets Data layers read LMDBs on read-only disks.
     logged cmake -S "$root" -B "$root/build" \
         -DCMAKE_BUILD_TYPE=Release -DBLAS=Open -DUSE_LEVELDB=OFF -DALLOW_LMDB_NOLOCK=ON -DCMAKE_EXPORT_NO_PACKAGE_REGISTRY=ON \
         -DBUILD_docs=OFF -DBUILD_matlab=OFF -Dpython_version=3 -DPYTHON_EXECUTABLE="$PWD/$PYTHON" \
-        "${device[@]}"
+        "${engine[@]}" "${device[@]}"
     if ! grep -q 'Interpreter' "$log"; then
         die "cmake found no Python development files, so pycaffe would be left out (log: $log)" \
             "install python3-dev and libboost-python-dev for the interpreter $PYTHON"

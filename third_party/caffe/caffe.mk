@@ -19,7 +19,11 @@ CUDA_OPTIONS := $(strip $(foreach option,CUDNN NCCL CUDA_ARCH CUDA_HOME,$(if $(f
 ifeq ($(CUDA_OPTIONS),)
 CUDA_OPTIONS := $(shell cat $(CUDA_OPTIONS_FROM) 2>/dev/null)
 endif
-CAFFE_BUILD := PYTHON=$(PYTHON) CAFFE_SRC="$(CAFFE_SRC)" JOBS=$(JOBS) $(CUDA_OPTIONS) third_party/caffe/build.sh
+# ONEDNN=0 builds without the CPU engine; without it the build that is there is kept as it is.
+ONEDNN_FROM := build/caffe/$(CAFFE_VARIANT)-onednn-option
+ONEDNN_BEFORE := $(or $(shell cat $(ONEDNN_FROM) 2>/dev/null),1)
+ONEDNN ?= $(ONEDNN_BEFORE)
+CAFFE_BUILD := PYTHON=$(PYTHON) CAFFE_SRC="$(CAFFE_SRC)" JOBS=$(JOBS) ONEDNN=$(ONEDNN) $(CUDA_OPTIONS) third_party/caffe/build.sh
 
 # Another CAFFE_SRC than the one the source came from starts anew; none keeps what is there.
 CAFFE_SOURCE_FROM := build/caffe/$(CAFFE_VARIANT)-source-from
@@ -43,9 +47,14 @@ ifneq ($(CUDA_OPTIONS),$(shell cat $(CUDA_OPTIONS_FROM) 2>/dev/null))
 endif
 endif
 
+ifneq ($(ONEDNN),$(ONEDNN_BEFORE))
+.PHONY: $(CAFFE_DIR)/.configured
+endif
+
 $(CAFFE_DIR)/.configured: $(CAFFE_DIR)/.source third_party/caffe/build.sh $(CUDA_SCRIPTS) .venv/.requirements
 	@$(CAFFE_BUILD) configure $(CAFFE_VARIANT)
 	@[ "$(CUDA)" = 0 ] || echo '$(CUDA_OPTIONS)' > $(CUDA_OPTIONS_FROM)
+	@echo $(ONEDNN) > $(ONEDNN_FROM)
 	@touch $@
 
 COMPILE_TIME := $(if $(filter 1,$(CUDA)),about 8 minutes on 2 cores for one architecture,about 3 minutes on 2 cores)
