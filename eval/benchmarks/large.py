@@ -40,8 +40,9 @@ def bench_large(count: int, dimension: int, bits: int, scratch: Path | None) -> 
           f"(T = {radius}, pool {pool_mean:,.0f} images)")
     table = {name: latency(name, times) for name, times in seconds.items()}
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20
-    print(f"  codes and norms in memory {(code_index.nbytes + index.nbytes) / 2 ** 20:,.0f} MiB; fc7 on disk "
-          f"{count * dimension * 4 / 2 ** 30:.1f} GiB; largest resident size {resident:.1f} GiB (mapped pages included)")
+    print(f"  codes and norms in memory {(code_index.nbytes + index.nbytes) / 2 ** 20:,.0f} MiB; "
+          f"fc7 on disk {count * dimension * 4 / 2 ** 30:.1f} GiB; "
+          f"largest resident size {resident:.1f} GiB (mapped pages included)")
     return {"count": count, "latency": table, "pool_mean": pool_mean, "resident_gib": resident}
 
 

@@ -17,8 +17,7 @@ from pages.figures import spread
 BITS = 12
 
 
-@pytest.fixture
-def run(tmp_path):
+def make_run(tmp_path):
     """A run directory with everything a run can have: 3 classes, pictures, predictions, a log."""
     rng = np.random.default_rng(0)
     centres = rng.normal(0, 3, (3, BITS))
@@ -44,6 +43,19 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
+@pytest.fixture
+def run(tmp_path):
+    """For tests that change it."""
+    return make_run(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """(run directory, text, Reader) of an evaluation that tests only look at: drawing takes seconds."""
+    run = make_run(tmp_path_factory.mktemp("report"))
+    return run, *read(run)
+
+
 def read(run, *options):
     """(text, Reader) of the report of an evaluation."""
     assert evaluate.main(["--features", str(run / "features"), "--out", str(run / "eval"), *options]) == 0
@@ -54,8 +66,8 @@ def read(run, *options):
     return text, reader
 
 
-def test_everything_is_in_it(run):
-    text, reader = read(run)
+def test_everything_is_in_it(evaluated):
+    _, text, reader = evaluated
     assert reader.headings == ["Searches", "Unsupervised codes computed here", "The same codes under other protocols",
                                "Two stages: the pool", "Examples", "The worst queries", "Classes", "The codes",
                                "Training", "Cost of a distance"]
@@ -69,16 +81,16 @@ def test_everything_is_in_it(run):
     assert reader.pictures == 3 * 21 + 8 * 11
 
 
-def test_nothing_comes_from_outside(run):
-    text, reader = read(run)
+def test_nothing_comes_from_outside(evaluated):
+    _, text, reader = evaluated
     assert all(address.startswith(("data:", "#")) for address in reader.addresses)
     assert not re.search(r"url\((?!#)", text)
     assert "<script" not in text
     assert "@import" not in text
 
 
-def test_figures_lie_beside_it(run):
-    read(run)
+def test_figures_lie_beside_it(evaluated):
+    run = evaluated[0]
     names = {"precision", "baselines", "recall_precision", "sweep", "classes", "confusion", "bit_balance", "distances",
              "training"}
     assert {path.stem for path in (run / "eval/figures").iterdir()} == names
@@ -92,8 +104,8 @@ def test_figures_lie_beside_it(run):
     assert [float(row[1]) for row in rows[1:]] == results["precision_at_k"]
 
 
-def test_marks_say_right_and_wrong(run):
-    text, _ = read(run)
+def test_marks_say_right_and_wrong(evaluated):
+    run, text, _ = evaluated
     ids, hdl = (np.load(run / f"eval/search-{name}.npz")["ids"] for name in ("bcs", "hdl"))
     labels = [np.load(run / f"features/{split}/labels.npy") for split in ("test", "train")]
     results = json.loads((run / "eval/results.json").read_text())

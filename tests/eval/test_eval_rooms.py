@@ -10,7 +10,8 @@ import evaluate
 EVAL = Path(evaluate.__file__).parent
 ROOMS = ("basics", "search", "measures", "pages", "benchmarks")   # from the bottom; benchmarks stand beside pages
 MAY_IMPORT = {"basics": {"basics"}, "search": {"basics", "search"}, "measures": {"basics", "search", "measures"},
-              "pages": {"basics", "search", "measures", "pages"}, "benchmarks": {"basics", "search", "measures", "benchmarks"}}
+              "pages": {"basics", "search", "measures", "pages"},
+              "benchmarks": {"basics", "search", "measures", "benchmarks"}}
 PROGRAMS = sorted(path.stem for path in EVAL.glob("*.py"))
 FILES = sorted(EVAL.rglob("*.py"))
 

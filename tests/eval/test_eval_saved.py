@@ -73,7 +73,7 @@ def test_lists_of_other_pretrained_features_are_refused(features, before, tmp_pa
     run(features, tmp_path / "out", *options)
     run(features, tmp_path / "out", *options, "--score-only")
     change(before / "train/fc7.npy", row=9)
-    with pytest.raises(EvalError, match="search-es-pretrained.npz was made from other fc7 of the net before fine-tuning"):
+    with pytest.raises(EvalError, match="es-pretrained.npz was made from other fc7 of the net before fine-tuning"):
         run(features, tmp_path / "out", *options, "--score-only")
 
 
@@ -131,16 +131,17 @@ def test_tables_of_other_labels_are_left_out(features, tmp_path, capsys):
 
 # ---------------------------------------------------------------- --if-changed
 
-def evaluate_if_changed(features, out, capsys, *options):
-    """Whether the folder was kept."""
+def evaluate_if_changed(features, out, capsys, *options, report=False):
+    """Whether the folder was kept. Most tests do without the report: drawing it takes seconds."""
     capsys.readouterr()
-    call(features, out, "--baselines", "none", "--if-changed", *options)
-    return "report.html: kept" in capsys.readouterr().out
+    call(features, out, "--baselines", "none", "--if-changed", *([] if report else ["--no-report"]), *options)
+    return f"{'report.html' if report else 'results.json'}: kept" in capsys.readouterr().out
 
 
 def test_nothing_changed_is_kept(features, tmp_path, capsys, no_search):
     assert not evaluate_if_changed(features, tmp_path / "out", capsys)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    assert len(times) == 6   # three searches, the sweep, the cost, the results
     no_search()
     assert evaluate_if_changed(features, tmp_path / "out", capsys)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == times
@@ -155,7 +156,8 @@ def test_clocks_do_not_matter(features, tmp_path, capsys):
     assert evaluate_if_changed(moved, tmp_path / "out", capsys, "--run", str(tmp_path))
 
 
-@pytest.mark.parametrize("file", ["train/fc7", "test/fc7", "train/latent", "test/latent", "train/labels", "test/labels"])
+@pytest.mark.parametrize("file", [f"{split}/{name}" for split in ("train", "test")
+                                  for name in ("fc7", "latent", "labels")])
 def test_any_other_feature_is_evaluated_anew(features, tmp_path, capsys, file):
     evaluate_if_changed(features, tmp_path / "out", capsys)
     time = (features / f"{file}.npy").stat().st_mtime_ns
@@ -166,8 +168,9 @@ def test_any_other_feature_is_evaluated_anew(features, tmp_path, capsys, file):
 
 
 def test_a_kill_between_results_and_report_leaves_nothing_kept(features, tmp_path, capsys, monkeypatch, no_search):
-    evaluate_if_changed(features, tmp_path / "out", capsys)
+    evaluate_if_changed(features, tmp_path / "out", capsys, report=True)
     old = page_key(tmp_path / "out/report.html")
+    assert evaluate_if_changed(features, tmp_path / "out", capsys, report=True)
     change(features / "test/fc7.npy")
 
     def killed(*_):
@@ -175,21 +178,21 @@ def test_a_kill_between_results_and_report_leaves_nothing_kept(features, tmp_pat
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(evaluate, "write_report", killed)
-        evaluate_if_changed(features, tmp_path / "out", capsys)
+        evaluate_if_changed(features, tmp_path / "out", capsys, report=True)
     key = json.loads((tmp_path / "out/results.json").read_text())["key"]
     assert key != old
     assert page_key(tmp_path / "out/report.html") == old
     no_search()   # the lists were finished: they are scored again, not searched
-    assert not evaluate_if_changed(features, tmp_path / "out", capsys)
+    assert not evaluate_if_changed(features, tmp_path / "out", capsys, report=True)
     assert page_key(tmp_path / "out/report.html") == key
-    assert evaluate_if_changed(features, tmp_path / "out", capsys)
+    assert evaluate_if_changed(features, tmp_path / "out", capsys, report=True)
 
 
 def test_a_kill_while_searching_leaves_nothing_kept(features, tmp_path, capsys, monkeypatch):
     evaluate_if_changed(features, tmp_path / "out", capsys)
     with monkeypatch.context() as patch, pytest.raises(TypeError):
         patch.setattr(saved, "write_json", None)
-        call(features, tmp_path / "out", "--baselines", "none", "--radius", "2")
+        run(features, tmp_path / "out", "--radius", "2")
     assert not evaluate_if_changed(features, tmp_path / "out", capsys)
 
 
@@ -202,19 +205,19 @@ def test_other_options_are_evaluated_anew(features, tmp_path, capsys, options):
     assert not evaluate_if_changed(features, tmp_path / "out", capsys)
 
 
-def test_another_training_log_is_another_report(features, tmp_path, capsys, no_search):
+def test_another_training_log_is_scored_again(features, tmp_path, capsys, no_search):
     evaluate_if_changed(features, tmp_path / "out", capsys)
     (features.parent / "train_log.csv").write_text("iteration,loss,test_accuracy,test_loss\n0,2.3,,\n10,1.0,,\n")
     no_search()
     assert not evaluate_if_changed(features, tmp_path / "out", capsys)
-    assert "Training" in (tmp_path / "out/report.html").read_text()
+    assert evaluate_if_changed(features, tmp_path / "out", capsys)
 
 
-def test_without_a_report_results_are_enough(features, tmp_path, capsys):
-    evaluate_if_changed(features, tmp_path / "out", capsys, "--no-report")
-    call(features, tmp_path / "out", "--baselines", "none", "--if-changed", "--no-report")
-    assert "results.json: kept" in capsys.readouterr().out
-    assert not evaluate_if_changed(features, tmp_path / "out", capsys)   # now the report is wanted
+def test_results_without_a_report_do_not_do_where_one_is_wanted(features, tmp_path, capsys, no_search):
+    evaluate_if_changed(features, tmp_path / "out", capsys)
+    no_search()
+    assert not evaluate_if_changed(features, tmp_path / "out", capsys, report=True)
+    assert (tmp_path / "out/report.html").exists()
 
 
 def test_a_damaged_results_file_is_written_anew(features, tmp_path, capsys):
