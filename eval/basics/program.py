@@ -1,0 +1,52 @@
+"""How the programs of eval/ begin and end: their one exception, their exit status, checks of their options."""
+
+import argparse
+import os
+import sys
+
+INTERRUPTED = 130   # exit status of a program that Ctrl-C stopped, as shells have it
+
+
+class EvalError(Exception):
+    """A foreseeable mistake; the message names the file or option and says what to do."""
+
+
+def run_program(main):
+    """Run `main() -> int` as a program and end with its status, 1 after a foreseeable mistake, 130 after Ctrl-C.
+
+    Both are told in a line, without a traceback.
+    """
+    try:
+        status = main()
+    except (EvalError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        status = tell_interruption()
+    sys.exit(status)
+
+
+def tell_interruption():
+    """Say what Ctrl-C leaves behind. Returns the exit status for it."""
+    print("\nstopped: finished files are whole, others were not written. Give the same command to start again",
+          file=sys.stderr)
+    return INTERRUPTED
+
+
+def _end_interrupted_imports(kind, error, trace):
+    """sys.excepthook: Ctrl-C while a program still imports numpy ends as it does later, without a traceback."""
+    if not issubclass(kind, KeyboardInterrupt):
+        return sys.__excepthook__(kind, error, trace)
+    tell_interruption()
+    os._exit(INTERRUPTED)
+
+
+sys.excepthook = _end_interrupted_imports   # at import: `run_program` is reached only once everything is imported
+
+
+def positive(text):
+    """argparse type: an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value

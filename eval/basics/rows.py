@@ -1,0 +1,41 @@
+"""Work on rows in blocks, on a few threads, with a progress bar when it takes more than two seconds.
+
+numpy releases the interpreter's lock inside its loops, so plain threads share arrays without copies.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from tqdm import tqdm
+
+
+def default_threads() -> int:
+    """Number of processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """At most `most` of the rows 0..count-1, evenly taken, first and last among them; ascending (n,) integers."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
+
+
+def block_slices(count: int, block: int) -> list[slice]:
+    """[slice(0, block), slice(block, 2 * block), ...] covering range(count); the last may be shorter."""
+    return [slice(start, min(start + block, count)) for start in range(0, count, block)]
+
+
+def map_blocks(work: Callable, count: int, block: int, threads: int | None = None, title: str | None = None) -> list:
+    """[work(rows) for each slice of `block` rows out of `count`], in order, on `threads` threads.
+
+    `work` must be safe to call from several threads at once. `title` names the progress bar (stderr).
+    """
+    slices = block_slices(count, block)
+    executor = ThreadPoolExecutor(threads or default_threads())
+    try:
+        results = executor.map(work, slices)
+        return list(tqdm(results, total=len(slices), desc=title, unit="block", delay=2,
+                         leave=False, disable=None if title else True))  # None: only on a terminal
+    finally:
+        executor.shutdown(cancel_futures=True)   # after Ctrl-C or an error the blocks not begun are left out

@@ -1,0 +1,114 @@
+"""Unsupervised codes from the same fc7 features: what a learned latent layer is to be compared with.
+
+    lsh  signs of random projections of the centred features
+    pca  signs of the principal components
+    itq  principal components rotated towards the corners of the cube (Gong and Lazebnik, 2011)
+    sh   thresholded eigenfunctions along the principal components (Weiss, Torralba and Fergus, 2008)
+
+Each `fit_*` takes a Sample of database features and returns an Encoder, a function features (N, d) -> bits (N, h) bool.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse.linalg import eigsh
+
+from basics.program import EvalError
+from basics.rows import block_slices, evenly
+from measures.average_precision import score_ranking
+from search.coarse import CodeIndex
+from search.codes import pack
+from search.retrieval import Retrieval
+
+TRAINING_ROWS = 10000
+ITQ_ITERATIONS = 50
+SEED = 0
+Encoder = Callable[[np.ndarray], np.ndarray]
+
+
+class Sample:
+    """At most 10,000 evenly taken database rows, float32, and their principal directions for `bits` bits."""
+
+    def __init__(self, db_fc7: np.ndarray, bits: int):
+        sample = np.asarray(db_fc7[evenly(len(db_fc7), TRAINING_ROWS)], np.float32)
+        self.mean = sample.mean(axis=0)
+        self.centred = sample - self.mean
+        self.bits = bits
+
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """(d, bits) directions of the largest variance, largest first."""
+        dimension = self.centred.shape[1]
+        if self.bits >= dimension:
+            raise EvalError(f"{self.bits} bits cannot come from the principal components of {dimension} units: "
+                            "leave the baselines out with --baselines none")
+        start = np.random.default_rng(SEED).normal(size=dimension).astype(np.float32)
+        _, vectors = eigsh(self.centred.T @ self.centred, k=self.bits, v0=start)
+        return np.ascontiguousarray(vectors[:, ::-1], np.float32)
+
+
+def fit_lsh(sample: Sample) -> Encoder:
+    directions = np.random.default_rng(SEED).normal(size=(sample.centred.shape[1], sample.bits)).astype(np.float32)
+    return lambda features: (features - sample.mean) @ directions >= 0
+
+
+def fit_pca(sample: Sample) -> Encoder:
+    return lambda features: (features - sample.mean) @ sample.directions >= 0
+
+
+def fit_itq(sample: Sample) -> Encoder:
+    projected = sample.centred @ sample.directions
+    rotation = np.linalg.qr(np.random.default_rng(SEED).normal(size=(sample.bits, sample.bits)))[0].astype(np.float32)
+    for _ in range(ITQ_ITERATIONS):  # alternate the nearest corners and the rotation nearest to them (Procrustes)
+        corners = np.where(projected @ rotation >= 0, np.float32(1), np.float32(-1))
+        left, _, right = np.linalg.svd(projected.T @ corners)
+        rotation = left @ right
+    turned = sample.directions @ rotation
+    return lambda features: (features - sample.mean) @ turned >= 0
+
+
+def fit_sh(sample: Sample) -> Encoder:
+    projected = sample.centred @ sample.directions
+    low, extent = projected.min(axis=0), np.maximum(np.ptp(projected, axis=0), np.finfo(np.float32).tiny)
+    # eigenvalues grow with (mode / extent)^2: take the smoothest functions of all components
+    modes = np.arange(1, sample.bits + 1)[None, :] / extent[:, None]
+    component, mode = np.unravel_index(np.argsort(modes, axis=None, kind="stable")[:sample.bits], modes.shape)
+
+    def encode(features):
+        place = ((features - sample.mean) @ sample.directions - low)[:, component]
+        return np.sin(np.pi / 2 + np.pi * (mode + 1) * place / extent[component]) >= 0
+
+    return encode
+
+
+METHODS = {"lsh": fit_lsh, "pca": fit_pca, "itq": fit_itq, "sh": fit_sh}
+
+
+def baseline_codes(methods: Iterable[str], query_fc7: np.ndarray, db_fc7: np.ndarray, bits: int) -> dict:
+    """{method: (query_codes, db_codes)}, bool (Q, bits) and (N, bits)."""
+    sample = Sample(db_fc7, bits)
+
+    def encode_all(encode, fc7):
+        return np.concatenate([encode(np.asarray(fc7[part], np.float32)) for part in block_slices(len(fc7), 4096)])
+
+    encoders = {method: METHODS[method](sample) for method in methods}
+    return {method: (encode_all(encode, query_fc7), encode_all(encode, db_fc7)) for method, encode in encoders.items()}
+
+
+def possible_methods(retrieval: Retrieval) -> tuple[str, ...]:
+    """The methods that a retrieval's fc7 allows: all but lsh need more units than bits; none without fc7."""
+    if retrieval.query_fc7 is None:
+        return ()
+    return tuple(name for name in METHODS if name == "lsh" or retrieval.bits < retrieval.query_fc7.shape[1])
+
+
+def score_baselines(retrieval: Retrieval, methods: Iterable[str], top_k: int, threads: int | None = None) -> dict:
+    """{method: {map, map_k, precision_at_k}} of unsupervised codes of the same length from the same fc7."""
+    scores = {}
+    encoded = baseline_codes(methods, retrieval.query_fc7, retrieval.database.fc7, retrieval.bits)
+    for method, (query_codes, db_codes) in encoded.items():
+        ids, _ = CodeIndex(pack(db_codes)).search(pack(query_codes), top_k, threads)
+        found = score_ranking(ids, retrieval.query_labels, retrieval.database.labels, threads)
+        scores[method] = {"map": found["map"], "map_k": top_k, "precision_at_k": found["precision_at_k"].tolist()}
+    return scores

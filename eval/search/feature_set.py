@@ -1,0 +1,171 @@
+"""Features of one run as files: DIR/train is the database, DIR/test the queries.
+
+Needed in each: latent.npy (N, h) and labels.npy (N,) integers or (N, L) 0/1. Optional: fc7.npy (N, d),
+predictions.npy (N,), thumbs.npy (N, s, s, 3) uint8 RGB, ids.txt, meta.json. Any tool may have written them.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from basics.files import read_json
+from basics.program import EvalError
+from search.codes import binarise, pack
+
+# Entries of meta.json that must agree between queries and database: else two runs were mixed.
+SHARED_META = ("weights", "net", "protocol", "mean", "scale", "input", "blobs", "bits", "feature_dim")
+
+
+@dataclass
+class Split:
+    """One split: row i of every array is image i. Arrays are memory-mapped where they can be."""
+
+    folder: Path
+    labels: np.ndarray | None = None
+    latent: np.ndarray | None = None
+    fc7: np.ndarray | None = None
+    predictions: np.ndarray | None = None
+    thumbs: np.ndarray | None = None
+    ids: list | None = None
+    meta: dict = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.latent if self.labels is None else self.labels)
+
+    @property
+    def bits(self) -> int:
+        return self.latent.shape[1]
+
+    def image_id(self, row: int) -> str:
+        """The image's line of ids.txt, or its row without the file."""
+        return self.ids[row] if self.ids else str(row)
+
+    def class_name(self, label) -> str:
+        """A class's name by meta.json, or its number where it has none; names joined for several labels."""
+        if np.ndim(label):
+            return ", ".join(self.class_name(i) for i in np.flatnonzero(label)) or "none"
+        classes = self.meta.get("classes") or []
+        return str(classes[label]) if 0 <= label < len(classes) else str(label)
+
+    def codes(self) -> np.ndarray:
+        """(N, h) bool codes."""
+        try:
+            return binarise(self.latent)
+        except EvalError as error:
+            raise EvalError(f"{self.folder / 'latent.npy'}: {error}") from None
+
+    def packed(self) -> np.ndarray:
+        """(N, words) packed codes."""
+        return pack(self.codes())
+
+
+def load_array(path: Path, required=True) -> np.ndarray | None:
+    """Memory-map an .npy file; None if it is absent and not required."""
+    if not path.exists():
+        if required:
+            raise EvalError(f"{path} is missing: extract the features again, or put the file there")
+        return None
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise EvalError(f"{path} is not a readable .npy file ({error}): extract the features again") from None
+
+
+def load_labels(path: Path) -> np.ndarray:
+    """(N,) int64 class labels, or (N, L) bool for several labels an image."""
+    labels = np.asarray(load_array(path))
+    if labels.dtype.kind not in "iub":
+        raise EvalError(f"{path} holds {labels.dtype} values: labels must be integers")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        if labels.size and (labels.min() < 0 or labels.max() > 1):
+            raise EvalError(f"{path}: labels of shape {labels.shape} mean several labels an image and must be 0 or 1")
+        return labels.astype(bool)
+    if labels.ndim == 0 or labels.size != len(labels):
+        raise EvalError(f"{path} has shape {labels.shape}: labels must be (images,) or (images, labels)")
+    return labels.reshape(-1).astype(np.int64)
+
+
+def load_split(folder: Path, latent_required=True, labels_required=True) -> Split:
+    """Load DIR/train or DIR/test. Raises EvalError for a missing file or counts that do not agree.
+
+    New images to be asked about have no labels: labels_required=False leaves `labels` None.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise EvalError(f"{folder} is not a directory: features need a train/ (database) and a test/ (queries)")
+    labels = load_labels(folder / "labels.npy") if labels_required else None
+    split = Split(folder, labels, load_array(folder / "latent.npy", latent_required))
+    for name in ("fc7", "predictions", "thumbs"):
+        setattr(split, name, load_array(folder / f"{name}.npy", required=False))
+    check_counts(split)
+    split.ids = load_ids(folder / "ids.txt", len(split))
+    split.meta = read_json(folder / "meta.json", "extract the features again")
+    return split
+
+
+def check_counts(split: Split):
+    """Raise EvalError unless all arrays have one row an image."""
+    for name in ("latent", "fc7", "predictions", "thumbs"):
+        array = getattr(split, name)
+        if array is not None and len(array) != len(split):
+            raise EvalError(f"{split.folder / name}.npy has {len(array)} rows but "
+                            f"{'latent' if split.labels is None else 'labels'}.npy has {len(split)}: "
+                            "they come from different runs; extract the features again")
+    if len(split) == 0:
+        raise EvalError(f"{split.folder} holds no images: extract features of at least one")
+
+
+def load_ids(path: Path, count: int) -> list[str] | None:
+    """The lines of ids.txt, or None without the file."""
+    if not path.exists():
+        return None
+    ids = path.read_text(encoding="utf-8").splitlines()
+    if len(ids) != count:
+        raise EvalError(f"{path} has {len(ids)} lines but there are {count} images: extract the features again")
+    return ids
+
+
+def load_features(directory: Path, latent_required=True) -> tuple[Split, Split]:
+    """(queries, database) of one features directory, checked against each other."""
+    directory = Path(directory)
+    database = load_split(directory / "train", latent_required)
+    queries = load_split(directory / "test", latent_required)
+    check_pair(queries, database)
+    return queries, database
+
+
+def check_pair(queries: Split, database: Split):
+    """Raise EvalError unless queries and database can come from one net and one protocol."""
+    for name in ("latent", "fc7"):
+        query_array, db_array = getattr(queries, name), getattr(database, name)
+        if query_array is None or db_array is None:
+            continue
+        if query_array.ndim != 2 or db_array.ndim != 2 or query_array.shape[1] != db_array.shape[1]:
+            raise EvalError(f"{name}.npy has shape {query_array.shape} in {queries.folder} but {db_array.shape} in "
+                            f"{database.folder}: both must be (images, units) of one net")
+    if queries.labels is not None and queries.labels.shape[1:] != database.labels.shape[1:]:
+        raise EvalError(f"labels.npy has shape {queries.labels.shape} in {queries.folder} but "
+                        f"{database.labels.shape} in {database.folder}: use the same set of labels in both")
+    key = differing_key(queries.meta, database.meta, SHARED_META)
+    if key:
+        raise EvalError(f"{queries.folder} and {database.folder} come from different runs: meta.json differs in "
+                        f"{told_difference(queries, database, key)}; extract both with one net")
+
+
+def differing_key(meta: dict, other: dict, keys: tuple) -> str | None:
+    """The first of `keys` that two meta.json both have and that identifies different things."""
+    shared = [key for key in keys if key in meta and key in other]
+    return next((key for key in shared if identity(meta[key]) != identity(other[key])), None)
+
+
+def told_difference(one: Split, other: Split, key: str) -> str:
+    """'KEY' (VALUE against VALUE), for error messages."""
+    return f"'{key}' ({identity(one.meta[key])} against {identity(other.meta[key])})"
+
+
+def identity(entry):
+    """What identifies an entry of meta.json: the checksum of a file or of images, wherever they lie; else its value."""
+    if not isinstance(entry, dict):
+        return entry
+    return entry.get("sha256") or entry.get("fingerprint") or entry

@@ -1,0 +1,150 @@
+"""Fine search: rank images by Euclidean distance between fc7 activations, nearest first.
+
+`exhaustive` ranks the whole database (the paper's ES); `hierarchical` ranks the pool of images whose code is
+within a Hamming radius, then fills up in Hamming order if the pool is smaller than the list asked for (HDL).
+
+The order is that of float64 arithmetic, equal distances keep database order (fine_block.py).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from basics.program import EvalError
+from basics.rows import block_slices, evenly, map_blocks
+from search.coarse import CodeIndex, check_top_k
+from search.fine_block import ROWS_PER_TASK, rank_block
+
+BLOCK_BYTES = 1 << 27       # of float32 products held at once
+QUERIES_PER_BLOCK = 1024
+QUERIES_PER_GROUP = 500     # with like codes, searched together so that their pools overlap
+
+
+@dataclass
+class FineResult:
+    """Ranked lists of a search with fc7.
+
+    ids (Q, k) int32; euclidean (Q, k) float32, NaN where the list was filled from outside the pool;
+    pool (Q,) images in each query's pool.
+    """
+
+    ids: np.ndarray
+    euclidean: np.ndarray
+    pool: np.ndarray
+
+    @property
+    def filled(self) -> int:
+        """Queries whose pool was smaller than the list."""
+        return int(np.count_nonzero(self.pool < self.ids.shape[1]))
+
+
+class Fc7Index:
+    """A database of fc7 activations (N, d) float32 or float16, in memory or memory-mapped, with its norms."""
+
+    def __init__(self, db_fc7: np.ndarray):
+        self.fc7 = db_fc7
+        self.norms = squared_norms(db_fc7, "database fc7")
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the index takes beside fc7 itself."""
+        return self.norms.nbytes
+
+    def __len__(self):
+        return len(self.fc7)
+
+    def rows(self, wanted: slice | np.ndarray, threads: int | None = None) -> np.ndarray:
+        """float32 activations of some rows; `slice(None)` gives all, without a copy where possible."""
+        if isinstance(wanted, slice):
+            return np.asarray(self.fc7[wanted], np.float32)
+        gathered = np.empty((len(wanted), self.fc7.shape[1]), np.float32)
+
+        def work(part):
+            gathered[part] = self.fc7[wanted[part]]
+
+        map_blocks(work, len(wanted), ROWS_PER_TASK, threads)
+        return gathered
+
+
+def squared_norms(fc7: np.ndarray, what: str) -> np.ndarray:
+    """Squared Euclidean norms (N,) float64. Raises EvalError on NaN or infinity."""
+    def work(rows):
+        block = np.asarray(fc7[rows], np.float32)
+        return np.einsum("nd,nd->n", block, block, dtype=np.float64)
+
+    norms = np.concatenate(map_blocks(work, len(fc7), 1024, title=f"norms of {what}"))
+    if not np.isfinite(norms).all():
+        bad = np.flatnonzero(~np.isfinite(norms))
+        raise EvalError(f"{what}: {len(bad)} rows hold NaN or infinity (first: row {bad[0]}): "
+                        "extract the features again")
+    return norms
+
+
+def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int | None = None) -> FineResult:
+    """The `top_k` nearest of the whole database for each query (FineResult)."""
+    blocks = block_slices(len(query_fc7), query_block(len(index)))
+    return _search(query_fc7, index, top_k, threads, "exhaustive fc7 search", blocks, lambda rows: None)
+
+
+def hierarchical(query_fc7: np.ndarray, index: Fc7Index, top_k: int, code_index: CodeIndex, query_codes: np.ndarray,
+                 radius: int | np.ndarray, nearest: tuple | None = None, threads: int | None = None) -> FineResult:
+    """Two-stage search: pool = database entries with Hamming distance < radius, ranked by fc7.
+
+    radius: one number, or (Q,) one for each query. nearest: (ids, distances) of the coarse search with at
+    least `top_k` columns, for filling; searched here if None.
+    """
+    ids, _ = nearest or code_index.search(query_codes, top_k, threads)
+    radius = np.broadcast_to(np.asarray(radius), len(query_codes))
+
+    def pools(rows):
+        return code_index.distances(query_codes[rows], threads) < radius[rows, None]
+
+    blocks = like_queries(query_codes, query_block(len(index)))
+    result = _search(query_fc7, index, top_k, threads, "two-stage search", blocks, pools)
+    fill(result, ids[:, :top_k])
+    return result
+
+
+def fill(result: FineResult, nearest_ids: np.ndarray):
+    """Fill lists whose pool is smaller than top_k in Hamming order, in place.
+
+    Such a pool is exactly the first `pool` entries of the coarse ranking, so the entries after those follow.
+    """
+    outside = np.arange(result.ids.shape[1]) >= result.pool[:, None]
+    result.ids[outside] = nearest_ids[outside]
+
+
+def query_block(database: int) -> int:
+    """Queries whose products with the whole database fit the memory of a block."""
+    return max(1, min(QUERIES_PER_BLOCK, BLOCK_BYTES // (4 * database)))
+
+
+def like_queries(query_codes: np.ndarray, most: int) -> list[np.ndarray]:
+    """Blocks (index arrays) of at most `most` queries with like codes: their pools overlap, so their union is small.
+
+    Queries are grouped by the nearest of a few codes taken evenly from among them.
+    """
+    groups = -(-len(query_codes) // QUERIES_PER_GROUP)
+    pivots = CodeIndex(query_codes[evenly(len(query_codes), groups)])
+    group = pivots.search(query_codes, 1)[0][:, 0]
+    members = [np.flatnonzero(group == g) for g in range(pivots.count)]
+    return [rows[part] for rows in members for part in block_slices(len(rows), most)]
+
+
+def _search(query_fc7, index, top_k, threads, title, blocks, pools):
+    """Rank block by block; `pools(rows)` gives the (B, N) bool mask of candidates, or None for all."""
+    if query_fc7.shape[1] != index.fc7.shape[1]:
+        raise EvalError(f"query fc7 has {query_fc7.shape[1]} units but the database's has {index.fc7.shape[1]}: "
+                        "extract both with one net")
+    check_top_k(top_k, len(index))
+    count = len(query_fc7)
+    result = FineResult(np.zeros((count, top_k), np.int32), np.full((count, top_k), np.nan, np.float32),
+                        np.full(count, len(index)))
+    query_norms = squared_norms(query_fc7, "query fc7")
+    for rows in tqdm(blocks, desc=title, unit="block", delay=2, leave=False, disable=None):
+        queries = np.asarray(query_fc7[rows], np.float32)
+        found = rank_block(queries, query_norms[rows], index, pools(rows), top_k, threads)
+        for kept, ranked in zip((result.ids, result.euclidean, result.pool), found):
+            kept[rows] = ranked
+    return result

@@ -1,0 +1,115 @@
+"""The four searches of the paper.
+
+    es-pretrained  fc7 of the net before fine-tuning, whole database
+    es             fc7 of the fine-tuned net, whole database
+    bcs            binary codes only
+    hdl            codes, then fc7 within the pool (hierarchical)
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.coarse import CodeIndex
+from search.fine import Fc7Index, exhaustive, hierarchical
+from search.rankings import Ranking
+from search.retrieval import Pretrained, Retrieval
+
+SEARCHES = ("bcs", "hdl", "es", "es-pretrained")
+POOL_WANTED = 100
+POOL_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What the searches were asked for. radius None: chosen by `default_radius`; pool_min: see `radii`."""
+
+    top_k: int
+    radius: int | None = None
+    pool_min: int | None = None
+
+
+def default_radius(nearest_distances: np.ndarray) -> int:
+    """The smallest radius T at which nine of ten queries have a pool of at least 100 images (or K, if less).
+
+    nearest_distances: (Q, K) from the coarse search. Uses no labels, so it does not tune on the test set.
+    """
+    wanted = min(POOL_WANTED, nearest_distances.shape[1])
+    return int(np.quantile(nearest_distances[:, wanted - 1], POOL_SHARE, method="inverted_cdf")) + 1
+
+
+def radii(index: CodeIndex, query_codes: np.ndarray, radius: int, pool_min: int | None,
+          threads: int | None = None) -> np.ndarray:
+    """Each query's radius (Q,): `radius`, or more where that leaves fewer than `pool_min` images in the pool."""
+    if pool_min is None:
+        return np.full(len(query_codes), radius)
+    _, distances = index.search(query_codes, min(pool_min, index.count), threads)
+    return np.maximum(radius, distances[:, -1].astype(int) + 1)
+
+
+def made_from(name: str, retrieval: Retrieval, options: SearchOptions, pretrained: Pretrained | None = None) -> dict:
+    """Everything that the lists of one search depend on, as kept in their file (made_from.py)."""
+    entries = {"codes": retrieval.codes_digest, "top_k": options.top_k}   # codes: also for the Hamming distances kept
+    if name in ("hdl", "es"):
+        entries["fc7"] = retrieval.fc7_digest
+    if name == "hdl":
+        entries |= {"radius": options.radius, "pool_min": options.pool_min}
+    if name == "es-pretrained":
+        entries["pretrained fc7"] = pretrained.digest
+    return entries
+
+
+def run_searches(retrieval: Retrieval, names: Iterable[str], options: SearchOptions,
+                 pretrained: Pretrained | None = None, threads: int | None = None) -> dict[str, Ranking]:
+    """{name: Ranking} of the searches asked for. pretrained: what es-pretrained ranks."""
+    rankings, nearest = {}, None
+    if {"bcs", "hdl"} & set(names):
+        nearest, seconds = timed(retrieval.database.code_index.search, retrieval.query_codes, options.top_k, threads)
+    if "bcs" in names:
+        rankings["bcs"] = Ranking(*nearest, meta={"seconds": seconds})
+    if "hdl" in names:
+        rankings["hdl"] = search_hdl(retrieval, nearest, options, threads)
+    if "es" in names:
+        rankings["es"] = search_es(retrieval, retrieval.query_fc7, retrieval.database.fc7_index, options, threads)
+    if "es-pretrained" in names:
+        rankings["es-pretrained"] = search_es(retrieval, pretrained.query_fc7, pretrained.fc7_index, options, threads)
+        rankings["es-pretrained"].meta["blob"] = pretrained.blob
+    for name, ranking in rankings.items():
+        ranking.meta |= {"search": name, "made_from": made_from(name, retrieval, options, pretrained)}
+    return rankings
+
+
+def search_hdl(retrieval: Retrieval, nearest: tuple, options: SearchOptions, threads: int | None = None) -> Ranking:
+    """Ranking of the two-stage search."""
+    database = retrieval.database
+    fc7_index, index = database.fc7_index, database.code_index   # building them is no part of a search's time
+    radius = default_radius(nearest[1]) if options.radius is None else options.radius
+    started = time.perf_counter()
+    each = radii(index, retrieval.query_codes, radius, options.pool_min, threads)
+    found = hierarchical(retrieval.query_fc7, fc7_index, options.top_k, index, retrieval.query_codes, each, nearest,
+                         threads)
+    meta = {"seconds": time.perf_counter() - started, "radius": radius, "radius_mean": float(each.mean())}
+    return Ranking(found.ids, hamming_of(retrieval, found.ids), found.euclidean, found.pool, meta)
+
+
+def search_es(retrieval: Retrieval, query_fc7: np.ndarray, fc7_index: Fc7Index, options: SearchOptions,
+              threads: int | None = None) -> Ranking:
+    """Ranking of an exhaustive search by fc7."""
+    found, seconds = timed(exhaustive, query_fc7, fc7_index, options.top_k, threads)
+    return Ranking(found.ids, hamming_of(retrieval, found.ids), found.euclidean, meta={"seconds": seconds})
+
+
+def hamming_of(retrieval: Retrieval, ids: np.ndarray) -> np.ndarray:
+    """Hamming distances (Q, k) uint16 of listed results."""
+    codes = retrieval.database.codes
+    return np.stack([np.bitwise_count(codes[row] ^ code).sum(axis=1, dtype=np.uint16)
+                     for row, code in zip(ids, retrieval.query_codes)])
+
+
+def timed(function, *arguments):
+    """(result, seconds)."""
+    started = time.perf_counter()
+    result = function(*arguments)
+    return result, time.perf_counter() - started

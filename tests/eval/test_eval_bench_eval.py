@@ -1,0 +1,34 @@
+"""bench_eval.py on a small scale: it runs, and what it races agrees."""
+
+import json
+
+import numpy as np
+import pytest
+
+import bench_eval
+from benchmarks.contests import faiss_searches
+from search.coarse import CodeIndex
+from search.codes import pack
+
+
+def test_all_parts_run(tmp_path, capsys):
+    assert bench_eval.main(["--queries", "150", "--database", "300", "--dimension", "32", "--rounds", "1",
+                            "--large", "2500", "--scratch", str(tmp_path), "--out", str(tmp_path / "bench.json")]) == 0
+    figures = json.loads((tmp_path / "bench.json").read_text())
+    assert {"codes_48", "codes_128", "fine", "cost", "large"} <= set(figures)
+    assert figures["fine"]["es"]["seconds"] > 0
+    assert figures["fine"]["bare_product"]["ratio"] == 1
+    assert figures["large"]["latency"]["fine"]["queries"] == 200
+    assert "uniform codes of 128 bits" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]
+
+
+def test_faiss_finds_the_same_distances():
+    """The opponent solves the same task: its distances equal ours (its ids may differ among ties)."""
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(0)
+    queries, database = rng.random((20, 44)) < 0.5, rng.random((500, 44)) < 0.5
+    _, ours = CodeIndex(pack(database)).search(pack(queries), 30)
+    for search in faiss_searches(queries, database, 30).values():
+        distances, _ = search()
+        assert np.array_equal(np.sort(distances, axis=1), ours)
