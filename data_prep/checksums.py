@@ -20,5 +20,5 @@ def check_file(path: Path, checksum: str, *, unpacked: bool = False) -> None:
     algorithm, expected = checksum.split(":")
     found = file_checksum(path, algorithm, unpacked=unpacked)
     if found != expected:
-        raise PrepError(f"{path}: {algorithm.upper()} {found}, expected {expected}: damaged, cut short or another file; "
-                        "remove it and fetch it again")
+        raise PrepError(f"{path}: {algorithm.upper()} {found}, expected {expected}: damaged, cut short or "
+                        "another file; remove it and fetch it again")

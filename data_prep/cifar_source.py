@@ -1,10 +1,11 @@
 """CIFAR-10 from its official binary archive (cifar-10-binary.tar.gz) or the directory unpacked from it."""
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from checksums import check_file
-from file_tree import FileTree, open_tree
+from file_tree import FileTree
 from image_set import SPLITS, ImageSet
 from prep_errors import PrepError
 from public_files import PUBLIC_FILES
@@ -16,11 +17,10 @@ SIDE = 32
 RECORD_BYTES = 1 + 3 * SIDE * SIDE
 
 
-def load_cifar10(data: Path, splits=SPLITS) -> dict[str, ImageSet]:
-    """The archive's MD5 is checked; of an unpacked directory only sizes and labels can be."""
-    if data.is_file():
-        check_file(data, PUBLIC_FILES["cifar10"].checksum)
-    tree = open_tree(data)
+def load_cifar10(tree: FileTree, splits: Sequence[str] = SPLITS) -> dict[str, ImageSet]:
+    """An archive must have the official MD5; of a directory unpacked from it only sizes and labels can be checked."""
+    if tree.path.is_file():
+        check_file(tree.path, PUBLIC_FILES["cifar10"].checksum)
     return {split: _load_split(tree, split) for split in splits}
 
 
@@ -32,7 +32,7 @@ def _load_split(tree: FileTree, split: str) -> ImageSet:
 
 
 def _read_batch(tree: FileTree, name: str) -> bytes:
-    found = [path for path in tree.files() if Path(path).name == name]
+    found = [path for path in tree.files() if PurePosixPath(path).name == name]
     if not found:
         raise PrepError(f"{tree.path}: no {name} in it; give cifar-10-binary.tar.gz or the directory unpacked from it")
     return tree.read(found[0])

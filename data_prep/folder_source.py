@@ -1,33 +1,33 @@
-"""Class folders, in a directory or a tar: train/<class>/* and test/<class>/*, or only <class>/*."""
-from pathlib import Path, PurePosixPath
+"""Class folders, in a directory, tar or zip: train/<class>/* and test/<class>/*, or only <class>/*."""
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from cifar_source import CIFAR10_CLASSES
-from file_tree import FileTree, open_tree
+from file_tree import FileTree
 from image_set import SPLITS, ImageSet
 from prep_errors import PrepError
 
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"}
 
 
-def load_folders(data: Path, splits=SPLITS, *, split: str | None = None, test_fraction: float | None = None,
-                 seed: int = 0) -> dict[str, ImageSet]:
+def load_folders(tree: FileTree, splits: Sequence[str] = SPLITS, *, split: str | None = None,
+                 test_fraction: float | None = None, seed: int = 0) -> dict[str, ImageSet]:
     """ImageSets of the wanted splits. Classes are the sorted folder names of all splits together.
 
     Folders without train/ and test/ need `split` (all images are of that split) or `test_fraction`
     (of each class, drawn by `seed`). An unreadable or foreign file is found when it is read, not here.
     """
-    tree = open_tree(data)
     listing = _Listing(tree)
     if listing.has_splits:
         if split or test_fraction is not None:
-            raise PrepError(f"{data}: has train/ and test/ folders; leave --split and --test-fraction away")
+            raise PrepError(f"{tree.path}: has train/ and test/ folders; leave --split and --test-fraction away")
         return {name: listing.image_set(f"{name}/") for name in splits}
     if split:
         return {split: listing.image_set("")}
     if test_fraction is None:
-        raise PrepError(f"{data}: has no train/ and test/ folders; say --test-fraction 0.1 or --split train")
+        raise PrepError(f"{tree.path}: has no train/ and test/ folders; say --test-fraction 0.1 or --split train")
     return _drawn(listing.image_set(""), test_fraction, seed, splits)
 
 
@@ -76,7 +76,7 @@ def _base_folder(files: list[str], folders: list[str]) -> str:
     return wrapper if holds_folders and not holds_images else ""
 
 
-def _drawn(images: ImageSet, test_fraction: float, seed: int, splits) -> dict[str, ImageSet]:
+def _drawn(images: ImageSet, test_fraction: float, seed: int, splits: Sequence[str]) -> dict[str, ImageSet]:
     """Of each class, round(fraction * n) images, at least 1 and not all, become test images."""
     if not 0 < test_fraction < 1:
         raise PrepError(f"--test-fraction {test_fraction}: must lie between 0 and 1")

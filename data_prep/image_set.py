@@ -38,6 +38,11 @@ class ImageSet:
         return len(self.ids)
 
 
+def spread_rows(total: int, wanted: int) -> np.ndarray:
+    """At most `wanted` of the rows 0..total-1, evenly spread from the first to the last; int64, ascending."""
+    return np.linspace(0, total - 1, min(wanted, total)).astype(np.int64)
+
+
 def class_counts(labels: np.ndarray, classes: Sequence[str]) -> list[int]:
     """Images per class, in class order."""
     return np.bincount(labels, minlength=len(classes)).tolist()

@@ -29,7 +29,8 @@ def load_lists(lists: dict[str, ListFiles], root: Path, classes_file: Path | Non
         _check_labels(lists[split], labels, classes)
     missing = np.setdiff1d(np.arange(len(classes)), used)
     if missing.size:
-        raise PrepError(f"{next(iter(lists.values())).images}: no image has label {missing[0]} of 0..{len(classes) - 1}; "
+        first = next(iter(lists.values())).images
+        raise PrepError(f"{first}: no image has label {missing[0]} of 0..{len(classes) - 1}; "
                         "number the classes without gaps")
     tree = open_tree(root)
     return {split: _image_set(tree, *parsed[split], classes, lists[split]) for split in parsed}
@@ -46,7 +47,8 @@ def _parse(files: ListFiles) -> tuple[list[str], np.ndarray]:
         return [name for name, _ in pairs], np.array([label for _, label in pairs], np.int64)
     labels = [_label(line, files.labels, number) for number, line in enumerate(_lines(files.labels), 1)]
     if len(lines) != len(labels):
-        raise PrepError(f"{files.images} has {len(lines)} lines, {files.labels} {len(labels)}; they must agree line by line")
+        raise PrepError(f"{files.images} has {len(lines)} lines, {files.labels} {len(labels)}; "
+                        "they must agree line by line")
     return lines, np.array(labels, np.int64)
 
 

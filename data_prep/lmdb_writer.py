@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lmdb
@@ -100,7 +100,7 @@ def _write_entries(images: ImageSet, order: np.ndarray, partial: Path, image_for
             failures += failed
             if skip_unreadable or not failures:
                 database.append([entry.datum for entry in entries])
-                kept += [Entry(e.row, b"", e.digest, e.shape, e.resized) for e in entries]
+                kept += [replace(entry, datum=b"") for entry in entries]
             progress.update(len(entries) + len(failed))
     _report_failures(images, failures, destination, skip_unreadable)
     lost = np.setdiff1d(images.labels, images.labels[[entry.row for entry in kept]])
@@ -111,7 +111,7 @@ def _write_entries(images: ImageSet, order: np.ndarray, partial: Path, image_for
 
 def _prepared_chunks(images: ImageSet, order: np.ndarray, image_format: ImageFormat,
                      jobs: int) -> Iterator[tuple[list[Entry], list[Failure]]]:
-    """Chunks in order, prepared by threads (OpenCV and hashlib work outside Python's lock), a few ahead of the writer."""
+    """Chunks in order, prepared a few ahead of the writer by threads: OpenCV and hashlib work outside Python's lock."""
     chunks = [order[start:start + CHUNK] for start in range(0, len(order), CHUNK)]
     pool = ThreadPoolExecutor(jobs)
     try:
@@ -201,7 +201,7 @@ def _report_failures(images: ImageSet, failures: list[Failure], destination: Pat
     if len(failures) == len(images):
         raise PrepError(f"{message}; are --data or --root right?")
     if not skip:
-        raise PrepError(f"{message}; mend them, or leave them out with --skip-unreadable")
+        raise PrepError(f"{message}; fix them, or leave them out with --skip-unreadable")
     tqdm.write(f"left out: {message}", file=sys.stderr)
 
 

@@ -2,6 +2,7 @@
 import argparse
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +17,36 @@ MEAN_CHECKSUM = "sha256:97eefba7e046ee097121ad18564329636d2f9c153b748c7313653cae
 MEAN_SHAPE = (3, 256, 256)
 
 
+@dataclass(frozen=True)
+class Options:
+    """own: the mean image is the user's, so that its checksum is not that of ImageNet's."""
+    npy: Path
+    own: bool
+    out: Path
+
+
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
-    if not args.npy.exists():
-        raise PrepError(f"{args.npy}: not there; run make caffe, which unpacks it, or give --npy")
-    if not args.own:
-        check_file(args.npy, MEAN_CHECKSUM)
-    write_mean(load_mean(args.npy), args.out)
-    print(f"{args.out}: mean image 3x256x256 BGR from {args.npy}")
+    options = parse(argv)
+    convert(options)
+    print(f"{options.out}: mean image 3x256x256 BGR from {options.npy}")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parse(argv: list[str] | None) -> Options:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--npy", type=Path, default=MEAN_NPY, metavar="FILE", help="mean image, (3, 256, 256) BGR")
     parser.add_argument("--own", action="store_true", help="it is a mean image of your own: do not check its SHA-256")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .binaryproto to write")
-    return parser
+    return Options(**vars(parser.parse_args(argv)))
+
+
+def convert(options: Options) -> None:
+    """Check the numpy file and write it as a .binaryproto. PrepError when it is no mean image or another one."""
+    if not options.npy.exists():
+        raise PrepError(f"{options.npy}: not there; run make caffe, which unpacks it, or give --npy")
+    if not options.own:
+        check_file(options.npy, MEAN_CHECKSUM)
+    write_mean(load_mean(options.npy), options.out)
 
 
 def load_mean(path: Path) -> np.ndarray:
@@ -42,7 +56,8 @@ def load_mean(path: Path) -> np.ndarray:
     except (ValueError, EOFError) as error:
         raise PrepError(f"{path}: not a numpy file ({error})") from error
     if mean.shape != MEAN_SHAPE or not np.issubdtype(mean.dtype, np.number):
-        raise PrepError(f"{path}: {mean.dtype} array of shape {mean.shape}; a mean image is numbers of shape {MEAN_SHAPE}")
+        raise PrepError(f"{path}: {mean.dtype} array of shape {mean.shape}; "
+                        f"a mean image is numbers of shape {MEAN_SHAPE}")
     if not (mean.min() >= 0 and mean.max() <= 255):  # so put, NaN fails too
         raise PrepError(f"{path}: values from {mean.min()} to {mean.max()}; pixel values lie in 0..255")
     return mean.astype(np.float32)

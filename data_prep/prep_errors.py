@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 
 class PrepError(Exception):
-    """A mistake the user can mend. The message names the file or option and says what to do."""
+    """A mistake the user can fix. The message names the file or option and says what to do."""
 
 
 def run_program(main: Callable[[], int]) -> int:

@@ -20,7 +20,8 @@ class PublicFile:
 
 
 def _mnist(stem: str, md5: str) -> PublicFile:
-    return PublicFile(f"{stem}.gz", f"https://ossci-datasets.s3.amazonaws.com/mnist/{stem}.gz", f"md5:{md5}", unpacked=True)
+    url = f"https://ossci-datasets.s3.amazonaws.com/mnist/{stem}.gz"
+    return PublicFile(f"{stem}.gz", url, f"md5:{md5}", unpacked=True)
 
 
 PUBLIC_FILES = {
@@ -36,4 +37,9 @@ PUBLIC_FILES = {
     "released-48": PublicFile("KevinNet_CIFAR10_48.caffemodel",
                               "https://www.dropbox.com/s/1om7xa8mz93wkzh/KevinNet_CIFAR10_48.caffemodel?dl=1"),
 }
-MNIST_FILES = tuple(name for name in PUBLIC_FILES if name.endswith("ubyte"))
+GROUPS = {"mnist": tuple(name for name in PUBLIC_FILES if name.endswith("ubyte"))}
+
+
+def files_of(name: str) -> list[PublicFile]:
+    """The files of a group, or the one of that name."""
+    return [PUBLIC_FILES[member] for member in GROUPS.get(name, (name,))]

@@ -9,9 +9,10 @@ import pytest
 
 import mnist_source
 from mnist_source import IMAGES_MAGIC, LABELS_MAGIC, load_digits, load_mnist, parse_idx
+from file_tree import open_tree
 from prep_errors import PrepError
 
-WHERE = Path("some-file")
+WHERE = "some-file"
 
 
 def test_idx_by_hand():
@@ -32,14 +33,14 @@ def test_damaged_idx(data, message):
 
 def test_missing_damaged_and_foreign_files(tmp_path):
     with pytest.raises(PrepError, match="neither train-images-idx3-ubyte nor train-images-idx3-ubyte.gz"):
-        load_mnist(tmp_path)
+        load_mnist(open_tree(tmp_path))
     packed = tmp_path / "train-images-idx3-ubyte.gz"
     packed.write_bytes(gzip.compress(b"x" * 100)[:-9])
     with pytest.raises(PrepError, match="damaged or cut short"):
-        load_mnist(tmp_path)
+        load_mnist(open_tree(tmp_path))
     packed.write_bytes(gzip.compress(b"x" * 100))
     with pytest.raises(PrepError, match="not the official file"):
-        load_mnist(tmp_path)
+        load_mnist(open_tree(tmp_path))
 
 
 def test_counts_of_images_and_labels_must_agree():
@@ -51,7 +52,7 @@ def test_counts_of_images_and_labels_must_agree():
 
 @pytest.mark.skipif("REAL_DATA" not in os.environ, reason="REAL_DATA names no directory with mnist/")
 def test_official_files(tmp_path):
-    sets = load_mnist(Path(os.environ["REAL_DATA"]) / "mnist")
+    sets = load_mnist(open_tree(Path(os.environ["REAL_DATA"]) / "mnist"))
     assert [len(sets[split]) for split in ("train", "test")] == [60000, 10000]
     assert sets["train"].labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert sets["test"].labels[:5].tolist() == [7, 2, 1, 0, 4]

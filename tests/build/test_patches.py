@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "third_party" / "caffe" / "build.sh"
 PATCHES = sorted((BUILD.parent / "patches").glob("*.patch"))
 DOWNLOADS = ROOT / "build" / "caffe" / "downloads"

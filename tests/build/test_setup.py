@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CAFFE = ROOT / "third_party" / "caffe"
 
 

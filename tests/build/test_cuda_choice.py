@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-CAFFE = Path(__file__).resolve().parent.parent / "third_party" / "caffe"
+CAFFE = Path(__file__).resolve().parents[2] / "third_party" / "caffe"
 
 
 def program(path, text):

@@ -8,8 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-import fetch as fetch_module
-from fetch import fetch, main
+import downloads
+from downloads import fetch
+from fetch import main
 from prep_errors import PrepError
 from public_files import PUBLIC_FILES, PublicFile
 
@@ -84,7 +85,7 @@ def test_a_broken_download_goes_on_where_it_broke(server, tmp_path):
     server.break_after = 300_000
     with pytest.raises(PrepError, match="cannot fetch file.bin .*300000 of 1048576 bytes"):
         fetch(described(), tmp_path / "file.bin", server.url())
-    assert names(tmp_path) == ["file.bin.part"]
+    assert names(tmp_path) == ["file.bin.partial"]
     server.break_after = None
     fetch(described(), tmp_path / "file.bin", server.url())
     assert server.ranges == [None, "bytes=300000-"]
@@ -93,13 +94,13 @@ def test_a_broken_download_goes_on_where_it_broke(server, tmp_path):
 
 def test_a_server_that_knows_no_ranges_starts_over(server, tmp_path):
     server.knows_ranges = False
-    (tmp_path / "file.bin.part").write_bytes(CONTENT[:1000])
+    (tmp_path / "file.bin.partial").write_bytes(CONTENT[:1000])
     fetch(described(), tmp_path / "file.bin", server.url())
     assert server.ranges == ["bytes=1000-"] and (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
 def test_a_whole_part_only_needs_its_name(server, tmp_path):
-    (tmp_path / "file.bin.part").write_bytes(CONTENT)
+    (tmp_path / "file.bin.partial").write_bytes(CONTENT)
     fetch(described(), tmp_path / "file.bin", server.url())
     assert names(tmp_path) == ["file.bin"]
 
@@ -146,7 +147,7 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path):
     started = time.monotonic()
     with pytest.raises(PrepError) as caught:
         main(["caffenet", "--to", str(tmp_path / "w.caffemodel"), "--mirror", url])
-    assert time.monotonic() - started < fetch_module.CONNECT_TIMEOUT
+    assert time.monotonic() - started < downloads.CONNECT_TIMEOUT
     for part in (f"{url}bvlc_reference_caffenet.caffemodel", PUBLIC_FILES["caffenet"].url,
                  "SHA1 4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46", str(tmp_path / "w.caffemodel"), "--mirror"):
         assert part in str(caught.value)
@@ -154,7 +155,7 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path):
 
 
 def test_a_silent_server_is_given_up(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch_module, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(downloads, "CONNECT_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         with pytest.raises(PrepError, match="timed out"):
             fetch(described(), tmp_path / "file.bin", f"http://127.0.0.1:{silent.getsockname()[1]}/file.bin")

@@ -61,7 +61,7 @@ def test_a_damaged_gz_is_refused(folder):
 
 
 def test_neither_directory_nor_tar(tmp_path):
-    with pytest.raises(PrepError, match="no such directory or tar"):
+    with pytest.raises(PrepError, match="no such directory, tar or zip"):
         open_tree(tmp_path / "missing")
     (tmp_path / "text").write_text("x" * 2000)
     with pytest.raises(PrepError, match="not a whole tar"):

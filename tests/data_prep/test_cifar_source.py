@@ -6,6 +6,7 @@ import pytest
 
 import cifar_source
 from cifar_source import load_cifar10, parse_batch
+from file_tree import open_tree
 from prep_errors import PrepError
 
 
@@ -44,19 +45,19 @@ def test_damaged_records(data, message, monkeypatch):
 
 
 def test_unpacked_directory_in_official_order(folder):
-    sets = load_cifar10(folder)
+    sets = load_cifar10(open_tree(folder))
     assert sets["train"].labels.tolist() == [0, 9, 1, 9, 2, 9, 3, 9, 4, 9]
     assert sets["test"].labels.tolist() == [5, 9]
     assert sets["train"].read(4)[0, 0].tolist() == [30, 20, 2]
-    assert load_cifar10(folder.parent, ["test"])["test"].classes[9] == "truck"
+    assert load_cifar10(open_tree(folder.parent), ["test"])["test"].classes[9] == "truck"
 
 
 def test_a_missing_batch_and_a_foreign_archive(folder):
     (folder / "data_batch_3.bin").unlink()
     with pytest.raises(PrepError, match="no data_batch_3.bin"):
-        load_cifar10(folder)
+        load_cifar10(open_tree(folder))
     archive = folder.parent / "cifar-10-binary.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder, arcname=folder.name)
     with pytest.raises(PrepError, match="MD5 .* expected c32a1d4ab5d03f1284b67883e8d87530"):
-        load_cifar10(archive)
+        load_cifar10(open_tree(archive))

@@ -15,7 +15,7 @@ from datums import messages
 from make_lmdb import main
 from prep_errors import PrepError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CONVERT = ROOT / "build/caffe/current/build/tools/convert_imageset"
 
 
