@@ -57,7 +57,8 @@ def test_accuracy_of_the_log_is_that_of_the_features(printed):
     latest = [line.split(",") for line in (RUN / "train_log.csv").read_text().splitlines()[1:]]
     logged = [float(row[5]) for row in latest if row[5]]
     results = json.loads((RUN / "eval" / "results.json").read_text())
-    assert logged and results["accuracy"] == pytest.approx(logged[-1], abs=1e-6)
+    assert logged
+    assert results["accuracy"] == pytest.approx(logged[-1], abs=1e-6)
 
 
 def test_a_second_call_does_nothing_again(printed):

@@ -24,7 +24,8 @@ def test_there_is_one_for_each_device():
 def test_steps_are_make_targets_and_copied_files_exist(path):
     targets = [target for step in steps(path, "RUN") for target in re.findall(r"^make ([a-z-]+)", step)]
     known = (ROOT / "Makefile").read_text() + (ROOT / "third_party/caffe/caffe.mk").read_text()
-    assert targets and all(re.search(rf"^{target}:", known, re.MULTILINE) for target in targets)
+    assert targets
+    assert all(re.search(rf"^{target}:", known, re.MULTILINE) for target in targets)
     copied = [name for step in steps(path, "COPY") if "--from" not in step for name in step.split()[:-1]]
     assert {"Makefile", "requirements.txt", "third_party", "."} <= set(copied)
     assert all((ROOT / name).exists() for name in copied)

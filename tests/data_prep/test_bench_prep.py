@@ -16,5 +16,6 @@ def test_table_by_hand():
 def test_a_small_run(tmp_path, capsys):
     assert main(["--count", "20", "--size", "16", "--rounds", "1", "--work", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("20 images to 16x16") and len(lines) == 6
+    assert lines[0].startswith("20 images to 16x16")
+    assert len(lines) == 6
     assert list(tmp_path.iterdir()) == [], "the databases are removed"

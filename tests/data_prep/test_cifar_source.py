@@ -30,9 +30,11 @@ def test_records_become_bgr_images(monkeypatch):
     first = bytearray(record(3, 10, 20, 30))
     first[1 + 33] = 99  # red, row 1, column 1
     labels, pixels = parse_batch(bytes(first) + record(9, 1, 2, 3), "x")
-    assert labels.tolist() == [3, 9] and labels.dtype == np.int64
+    assert labels.tolist() == [3, 9]
+    assert labels.dtype == np.int64
     assert pixels.shape == (2, 32, 32, 3)
-    assert pixels[0, 0, 0].tolist() == [30, 20, 10] and pixels[0, 1, 1].tolist() == [30, 20, 99]
+    assert pixels[0, 0, 0].tolist() == [30, 20, 10]
+    assert pixels[0, 1, 1].tolist() == [30, 20, 99]
     assert pixels[1, 31, 31].tolist() == [3, 2, 1]
 
 

@@ -68,7 +68,8 @@ def names(folder):
 @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256"])
 def test_whole_and_checked(server, tmp_path, algorithm):
     fetch(described(algorithm=algorithm), tmp_path / "deep/file.bin", server.url())
-    assert (tmp_path / "deep/file.bin").read_bytes() == CONTENT and names(tmp_path / "deep") == ["file.bin"]
+    assert (tmp_path / "deep/file.bin").read_bytes() == CONTENT
+    assert names(tmp_path / "deep") == ["file.bin"]
 
 
 def test_a_file_that_is_there_is_checked_and_not_fetched(server, tmp_path):
@@ -89,14 +90,16 @@ def test_a_broken_download_goes_on_where_it_broke(server, tmp_path):
     server.break_after = None
     fetch(described(), tmp_path / "file.bin", server.url())
     assert server.ranges == [None, "bytes=300000-"]
-    assert (tmp_path / "file.bin").read_bytes() == CONTENT and names(tmp_path) == ["file.bin"]
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert names(tmp_path) == ["file.bin"]
 
 
 def test_a_server_that_knows_no_ranges_starts_over(server, tmp_path):
     server.knows_ranges = False
     (tmp_path / "file.bin.partial").write_bytes(CONTENT[:1000])
     fetch(described(), tmp_path / "file.bin", server.url())
-    assert server.ranges == ["bytes=1000-"] and (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert server.ranges == ["bytes=1000-"]
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
 def test_a_whole_part_only_needs_its_name(server, tmp_path):
@@ -168,7 +171,8 @@ def test_program_with_url_mirror_and_environment(server, tmp_path, monkeypatch):
     monkeypatch.setenv("FETCH_MIRROR", server.url(""))
     assert main(["released-48", "--to", str(tmp_path / "other")]) == 0
     found = sorted(tmp_path.rglob("*.caffemodel"))
-    assert len(found) == 3 and {path.read_bytes() for path in found} == {CONTENT}
+    assert len(found) == 3
+    assert {path.read_bytes() for path in found} == {CONTENT}
 
 
 def test_a_missing_file_and_one_url_for_four_files(server, tmp_path):

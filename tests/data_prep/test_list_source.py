@@ -20,7 +20,8 @@ def load(folder, train, test=None, **options):
 def test_path_and_label_lines(tmp_path):
     (tmp_path / "b c.jpg").write_bytes(b"image")
     sets = load(tmp_path, "\ufeffa.jpg 1\r\nb c.jpg 0\n", "x.jpg\t1\n")
-    assert sets["train"].ids == ["a.jpg", "b c.jpg"] and sets["train"].labels.tolist() == [1, 0]
+    assert sets["train"].ids == ["a.jpg", "b c.jpg"]
+    assert sets["train"].labels.tolist() == [1, 0]
     assert sets["train"].classes == ["0", "1"] == sets["test"].classes
     assert sets["test"].ids == ["x.jpg"]
     assert sets["train"].read(1) == b"image"
@@ -31,7 +32,8 @@ def test_path_and_label_lines(tmp_path):
 def test_two_files(tmp_path):
     pair = ListFiles(listing(tmp_path, "a b.jpg\nc.jpg\n"), listing(tmp_path, "1\n0\n", "labels.txt"))
     images = load_lists({"train": pair}, tmp_path)["train"]
-    assert images.ids == ["a b.jpg", "c.jpg"] and images.labels.tolist() == [1, 0]
+    assert images.ids == ["a b.jpg", "c.jpg"]
+    assert images.labels.tolist() == [1, 0]
     listing(tmp_path, "1\n0\n1\n", "labels.txt")
     with pytest.raises(PrepError, match="train.txt has 2 lines, .*labels.txt 3"):
         load_lists({"train": pair}, tmp_path)

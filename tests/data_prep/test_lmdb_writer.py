@@ -49,7 +49,8 @@ def test_rows_keys_labels_and_ids_agree(tmp_path, seed):
         assert datum.label == row % 3
     assert (tmp_path / "train_lmdb/ids.txt").read_text().splitlines() == [f"i/{row}" for row in order]
     labels = np.load(tmp_path / "train_lmdb/labels.npy")
-    assert labels.dtype == np.int64 and labels.tolist() == [row % 3 for row in order]
+    assert labels.dtype == np.int64
+    assert labels.tolist() == [row % 3 for row in order]
     assert json.loads((tmp_path / "train_lmdb/meta.json").read_text()) == meta
     assert {key: meta[key] for key in ("count", "height", "width", "channels", "seed", "encoded", "class_counts")} == {
         "count": 50, "height": SIDE, "width": SIDE, "channels": 3, "seed": seed, "encoded": False,
@@ -78,9 +79,11 @@ def test_fingerprint_depends_on_order_labels_pixels_and_size(tmp_path):
 
 def test_encoded_holds_the_same_pixels_and_the_same_fingerprint(tmp_path):
     raw, png = (write(images(), tmp_path / str(e), ImageFormat(16, encoded=e)) for e in (False, True))
-    assert raw["fingerprint"] == png["fingerprint"] and png["encoded"]
+    assert raw["fingerprint"] == png["fingerprint"]
+    assert png["encoded"]
     for (_, a), (_, b) in zip(entries(tmp_path / "False"), entries(tmp_path / "True")):
-        assert b.encoded and a.label == b.label
+        assert b.encoded
+        assert a.label == b.label
         np.testing.assert_array_equal(pixels_of(a), to_pixels(b.data, False).transpose(2, 0, 1))
 
 

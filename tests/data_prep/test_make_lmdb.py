@@ -52,7 +52,8 @@ def test_datums_equal_those_of_convert_imageset(folder, tmp_path, options, flags
     subprocess.run([CONVERT, *flags, f"--resize_height={side}", f"--resize_width={side}", f"{folder}/", tmp_path / "list",
                     tmp_path / "theirs"], check=True, capture_output=True)
     ours = values(tmp_path / "ours/test_lmdb")
-    assert len(ours) == 12 and ours == values(tmp_path / "theirs")
+    assert len(ours) == 12
+    assert ours == values(tmp_path / "theirs")
 
 
 def test_originals_keep_order_and_size(folder, tmp_path):
@@ -76,7 +77,8 @@ def test_lists_and_folders_make_the_same_database(folder, tmp_path):
     for source, options in (("folders", {"data": folder}), ("lists", {"train-list": tmp_path / "list.txt", "root": folder})):
         assert run(source, "--splits", "train", out=tmp_path / source, size=16, **options) == 0
     found = [json.loads((tmp_path / source / "train_lmdb/meta.json").read_text()) for source in ("folders", "lists")]
-    assert found[0]["fingerprint"] == found[1]["fingerprint"] and found[0]["dataset"] == "folders"
+    assert found[0]["fingerprint"] == found[1]["fingerprint"]
+    assert found[0]["dataset"] == "folders"
 
 
 def test_an_existing_database_is_not_touched_unless_told(folder, tmp_path):
@@ -127,6 +129,9 @@ def test_as_a_program_a_mistake_is_a_sentence_and_status_1(folder, tmp_path):
     (folder / "train/a/notes.txt").write_text("no image")
     done = subprocess.run([sys.executable, ROOT / "data_prep/make_lmdb.py", "folders", "--data", folder, "--out", tmp_path / "x"],
                           capture_output=True, text=True)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "1 of 13 images unreadable" in done.stderr and "train/a/notes.txt: not an image" in done.stderr
-    assert (tmp_path / "x/train_lmdb_unreadable.txt").exists() and not (tmp_path / "x/train_lmdb").exists()
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "1 of 13 images unreadable" in done.stderr
+    assert "train/a/notes.txt: not an image" in done.stderr
+    assert (tmp_path / "x/train_lmdb_unreadable.txt").exists()
+    assert not (tmp_path / "x/train_lmdb").exists()

@@ -62,6 +62,7 @@ def test_official_files(tmp_path):
 def test_packaged_digits_are_split_without_overlap():
     sets = load_digits()
     ids = [set(sets[split].ids) for split in ("train", "test")]
-    assert [len(part) for part in ids] == [4000, 1000] and len(ids[0] | ids[1]) == 5000
+    assert [len(part) for part in ids] == [4000, 1000]
+    assert len(ids[0] | ids[1]) == 5000
     assert np.bincount(np.concatenate([sets["train"].labels, sets["test"].labels])).tolist() == [500] * 10
     assert sets["test"].read(0).max() > 200
