@@ -12,8 +12,9 @@ RUN = ROOT / "runs" / "test-end-to-end"
 
 
 def experiment():
-    done = subprocess.run(["make", "experiment", "DATASET=digits", "NET=lenet", "BITS=48", f"RUN={RUN.name}", "WEIGHTS=none",
-                           "ITERS=300", "GPU=none", "TRAIN_OPTIONS=--snapshot-every 150"], cwd=ROOT, capture_output=True, text=True)
+    command = ["make", "experiment", "DATASET=digits", "NET=lenet", "BITS=48", f"RUN={RUN.name}", "WEIGHTS=none",
+               "ITERS=300", "GPU=none", "TRAIN_OPTIONS=--snapshot-every 150"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -27,7 +28,8 @@ def printed():
 
 def textbook_map(top_k):
     """mAP@K of the saved features by the definition, one query after the other."""
-    sides = {split: [np.load(RUN / "features" / split / f"{name}.npy") for name in ("latent", "labels")] for split in ("train", "test")}
+    sides = {split: [np.load(RUN / "features" / split / f"{name}.npy") for name in ("latent", "labels")]
+             for split in ("train", "test")}
     (db_latent, db_labels), (query_latent, query_labels) = sides["train"], sides["test"]
     total = 0.0
     for latent, label in zip(query_latent, query_labels):

@@ -1,4 +1,7 @@
-"""third_party/caffe/cuda.sh: which toolkit, cuDNN and architectures a CUDA build takes, on toolkits that are folders of empty files."""
+"""third_party/caffe/cuda.sh: which toolkit, cuDNN and architectures a CUDA build takes.
+
+The toolkits are folders of empty files.
+"""
 import os
 import re
 import shlex
@@ -20,7 +23,8 @@ def program(path, text):
 def machine(tmp_path):
     """A folder with a whole toolkit 12.4 (cuDNN beside it), and no GPU; pip fails, as without a network."""
     toolkit = tmp_path / "cuda"
-    program(toolkit / "bin" / "nvcc", 'case "$1" in\n--version) echo "Cuda compilation tools, release 12.4, V12.4.99" ;;\n'
+    program(toolkit / "bin" / "nvcc", 'case "$1" in\n'
+                                      '--version) echo "Cuda compilation tools, release 12.4, V12.4.99" ;;\n'
                                       '--list-gpu-code) for a in 70 75 80 86 89 90; do echo "sm_$a"; done ;;\n'
                                       f"--dryrun) echo '#$ _HERE_={toolkit}/bin' >&2; exit 1 ;;\nesac")
     (toolkit / "include").mkdir()
@@ -38,7 +42,8 @@ def machine(tmp_path):
 def choose(machine, **options):
     """(exit status, what was said, what the choice file sets)."""
     environment = {"PATH": f"{machine / 'bin'}:/usr/bin:/bin", "PYTHON": str(machine / "bin" / "python"), **options}
-    done = subprocess.run([str(CAFFE / "cuda.sh"), "choice.txt"], cwd=machine, capture_output=True, text=True, env=environment)
+    done = subprocess.run([str(CAFFE / "cuda.sh"), "choice.txt"], cwd=machine, capture_output=True, text=True,
+                          env=environment)
     chosen = {}
     if done.returncode == 0:
         chosen = dict(word.split("=", 1) for word in shlex.split((machine / "choice.txt").read_text(), comments=True))
@@ -46,7 +51,8 @@ def choose(machine, **options):
 
 
 def gpu(machine, capability, driver="600.1"):
-    program(machine / "bin" / "nvidia-smi", f'case "$*" in *compute_cap*) echo {capability} ;; *driver*) echo {driver} ;; esac')
+    program(machine / "bin" / "nvidia-smi",
+            f'case "$*" in *compute_cap*) echo {capability} ;; *driver*) echo {driver} ;; esac')
 
 
 def test_the_toolkit_named_is_taken_with_its_cudnn_and_said(machine):
@@ -70,7 +76,8 @@ def test_with_a_gpu_its_own_architecture(machine):
 
 
 def test_architectures_asked_for(machine):
-    assert choose(machine, CUDA_HOME=str(machine / "cuda"), CUDA_ARCH="8.0,90")[2]["architectures"] == "80-real;90-real;90-virtual"
+    chosen = choose(machine, CUDA_HOME=str(machine / "cuda"), CUDA_ARCH="8.0,90")[2]
+    assert chosen["architectures"] == "80-real;90-real;90-virtual"
 
 
 @pytest.mark.parametrize("written", ["90,80", "sm_80;sm_90", "90 8.0 90"])
@@ -92,7 +99,8 @@ def test_a_gpu_newer_than_the_toolkit_gets_the_ptx_of_the_newest_it_knows(machin
 
 
 def test_nvidia_smi_without_a_driver_counts_as_no_gpu(machine):
-    program(machine / "bin" / "nvidia-smi", 'echo "NVIDIA-SMI has failed because it could not reach the driver."; exit 9')
+    program(machine / "bin" / "nvidia-smi",
+            'echo "NVIDIA-SMI has failed because it could not reach the driver."; exit 9')
     status, said, chosen = choose(machine, CUDA_HOME=str(machine / "cuda"))
     assert status == 0, said
     assert chosen["architectures"].startswith("70-real;"), said
@@ -139,8 +147,9 @@ def test_wheels_of_the_toolkit_stay_when_those_of_cudnn_and_nccl_come(machine):
     # as pip does it: what is installed into a folder replaces the nvidia/ that is there
     program(pip, f"""for word; do [ "$last" = --target ] && to=$word; last=$word; done
 rm -rf "$to/nvidia"
-case "$*" in *curand*) mkdir -p "$to/nvidia/cu13/lib" && cp -r {machine}/cuda/bin {machine}/cuda/include "$to/nvidia/cu13" &&
-    touch "$to/nvidia/cu13/lib/libcublas.so.13" "$to/nvidia/cu13/lib/libcurand.so.10" && rm "$to/nvidia/cu13/include/cudnn.h" ;; esac
+from={machine}/cuda at=$to/nvidia/cu13
+case "$*" in *curand*) mkdir -p "$at/lib" && cp -r "$from/bin" "$from/include" "$at" &&
+    touch "$at/lib/libcublas.so.13" "$at/lib/libcurand.so.10" && rm "$at/include/cudnn.h" ;; esac
 case "$*" in *cudnn*) mkdir -p "$to/nvidia/cudnn/lib" && touch "$to/nvidia/cudnn/lib/libcudnn.so.9" ;; esac
 case "$*" in *nccl*) mkdir -p "$to/nvidia/nccl/lib" && touch "$to/nvidia/nccl/lib/libnccl.so.2" ;; esac""")
     nvcc = machine / "cuda" / "bin" / "nvcc"
@@ -150,7 +159,8 @@ case "$*" in *nccl*) mkdir -p "$to/nvidia/nccl/lib" && touch "$to/nvidia/nccl/li
     for _ in range(2):
         status, said, chosen = choose(machine, NCCL="1")
         assert status == 0, said
-        for wanted in ("toolkit/bin/nvcc", "toolkit/lib64/libcublas.so", "cudnn_root/lib/libcudnn.so", "nccl_root/lib/libnccl.so"):
+        for wanted in ("toolkit/bin/nvcc", "toolkit/lib64/libcublas.so", "cudnn_root/lib/libcudnn.so",
+                       "nccl_root/lib/libnccl.so"):
             root, _, path = wanted.partition("/")
             assert (Path(chosen[root]) / path).exists(), wanted
     assert "installing" not in said  # the second time
@@ -165,7 +175,8 @@ def test_an_architecture_the_toolkit_lacks_is_named_with_those_it_has(machine):
     assert not (machine / "choice.txt").exists()
 
 
-@pytest.mark.parametrize("missing, word", [("include/cublas_v2.h", "cuBLAS"), ("lib64/libcurand.so", "cuRAND"), ("bin/nvcc", "nvcc")])
+@pytest.mark.parametrize("missing, word", [("include/cublas_v2.h", "cuBLAS"), ("lib64/libcurand.so", "cuRAND"),
+                                           ("bin/nvcc", "nvcc")])
 def test_a_toolkit_named_that_is_not_whole_is_refused(machine, missing, word):
     (machine / "cuda" / missing).unlink()
     status, said, _ = choose(machine, CUDA_HOME=str(machine / "cuda"))
@@ -218,14 +229,15 @@ def test_options_are_kept_until_others_are_given(tmp_path, given, configured_wit
     (tmp_path / "options").write_text('CUDNN="0" CUDA_ARCH="80 90"\n')
     without = ("CUDNN", "NCCL", "CUDA_ARCH", "CUDA_HOME", "MAKEFLAGS", "MFLAGS")  # those of a make that runs this test
     environment = {name: value for name, value in os.environ.items() if name not in without}
-    printed = subprocess.run(["make", "-n", "-W", "third_party/caffe/cuda.sh", "build/caffe/cuda/.configured", "CUDA=1", "APT=no",
-                              f"CUDA_OPTIONS_FROM={tmp_path / 'options'}", *given],
+    printed = subprocess.run(["make", "-n", "-W", "third_party/caffe/cuda.sh", "build/caffe/cuda/.configured",
+                              "CUDA=1", "APT=no", f"CUDA_OPTIONS_FROM={tmp_path / 'options'}", *given],
                              cwd=CAFFE.parent.parent, capture_output=True, text=True, env=environment).stdout
     line = next(line for line in printed.splitlines() if "build.sh configure cuda" in line)
     assert re.search(r"JOBS=\d+ +(.*?) +third_party/", line).group(1) == configured_with
 
 
 def test_every_wheel_is_pinned():
-    lines = [line for line in (CAFFE / "requirements-cuda.txt").read_text().splitlines() if line and not line.startswith("#")]
+    listed = (CAFFE / "requirements-cuda.txt").read_text().splitlines()
+    lines = [line for line in listed if line and not line.startswith("#")]
     assert len(lines) >= 9
     assert all(re.fullmatch(r"nvidia-[a-z0-9-]+==[0-9.]+", line) for line in lines)

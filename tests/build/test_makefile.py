@@ -1,6 +1,7 @@
 """The Makefile: what its programs are called with, what it refuses, what it prints.
 
-It runs in a copy of the checkout whose .venv/bin/python writes down its arguments; tests/test_end_to_end.py runs the real one.
+It runs in a copy of the checkout whose .venv/bin/python writes down its arguments. tests/test_end_to_end.py runs the
+real one.
 """
 import os
 import re
@@ -99,7 +100,8 @@ def test_a_lone_dollar_is_refused_before_make_reads_it(checkout, value):
     assert not (checkout / "made").exists()
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/../b", "a/..", "/tmp/x", "a b", "a;b", "$$x", "a'b", "a:b", "100%"])
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/../b", "a/..", "/tmp/x", "a b", "a;b", "$$x", "a'b", "a:b",
+                                  "100%"])
 def test_a_run_that_is_no_name_below_runs_is_refused(checkout, name):
     status, printed = make(checkout, "train-cifar", f"RUN={name}")
     assert status == 2

@@ -1,4 +1,4 @@
-"""third_party/caffe/patches: each says what needs it, and all apply one after another to the sources as Debian has them."""
+"""third_party/caffe/patches: each says what needs it, and all apply one after another to the sources of Debian."""
 import re
 import shutil
 import subprocess

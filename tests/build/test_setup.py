@@ -91,12 +91,15 @@ def test_without_a_debian_mirror_the_file_and_its_folder_are_named_and_DEBIAN_MI
     assert "DEBIAN_MIRROR=" in printed
     assert re.search(r"put caffe_\S+debian.tar.xz \(SHA-256 [0-9a-f]{64}\)", printed)
     assert "pool/main/c/caffe" in printed
-    named = subprocess.run(["apt-get", "indextargets", "--format", "$(COMPONENT) $(REPO_URI) $(ORIGIN)", "Created-By: Packages"],
-                           capture_output=True, text=True).stdout
-    mirror = next((line.split()[1] for line in named.splitlines() if re.match("main .* Debian$", line) and "security" not in line), None)
+    ask_apt = ["apt-get", "indextargets", "--format", "$(COMPONENT) $(REPO_URI) $(ORIGIN)", "Created-By: Packages"]
+    named = subprocess.run(ask_apt, capture_output=True, text=True).stdout
+    mirror = next((line.split()[1] for line in named.splitlines()
+                   if re.match("main .* Debian$", line) and "security" not in line), None)
     if mirror is None:
         pytest.skip("apt has no Debian mirror here")
-    assert run(str(CAFFE / "fetch.sh"), str(tmp_path / "to"), "debian.tar", DEBIAN_MIRROR=mirror.rstrip("/"), **elsewhere)[0] == 0
+    status, printed = run(str(CAFFE / "fetch.sh"), str(tmp_path / "to"), "debian.tar",
+                          DEBIAN_MIRROR=mirror.rstrip("/"), **elsewhere)
+    assert status == 0, printed
 
 
 @pytest.mark.parametrize("source, complaint", [("/nowhere", "neither a directory nor a tarball"),
@@ -134,8 +137,8 @@ def test_caffe_root_must_be_a_built_caffe(tmp_path):
 
 def test_the_python_package_of_the_protoc_that_wrote_caffe_pb2_is_installed(tmp_path):
     tree = tmp_path / "tree"
-    for name in ("python/caffe/_caffe.so", "python/caffe/proto/caffe_pb2.py", "build/tools/caffe", "build/tools/convert_imageset",
-                 ".venv/bin/pip", ".venv/bin/python", "asked"):
+    for name in ("python/caffe/_caffe.so", "python/caffe/proto/caffe_pb2.py", "build/tools/caffe",
+                 "build/tools/convert_imageset", ".venv/bin/pip", ".venv/bin/python", "asked"):
         path = (tmp_path if name.startswith((".venv", "asked")) else tree) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(0o755)
@@ -144,7 +147,8 @@ def test_the_python_package_of_the_protoc_that_wrote_caffe_pb2_is_installed(tmp_
     use = (str(CAFFE / "use.sh"), str(tree), "stamp")
     assert run(*use, cwd=tmp_path)[0] == 0  # protoc 3.21 says nothing
     assert "install" not in (tmp_path / "asked").read_text()
-    (tree / "python/caffe/proto/caffe_pb2.py").write_text("# -*- coding: utf-8 -*-\n# Protobuf Python Version: 7.36.2\n")
+    written_by = "# -*- coding: utf-8 -*-\n# Protobuf Python Version: 7.36.2\n"
+    (tree / "python/caffe/proto/caffe_pb2.py").write_text(written_by)
     status, printed = run(*use, cwd=tmp_path)
     assert status == 0
     assert "protobuf 7.36.2" in printed

@@ -58,7 +58,8 @@ def server():
 
 
 def described(content=CONTENT, algorithm="sha1"):
-    return PublicFile("file.bin", "http://publisher.example/file.bin", f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}")
+    checksum = f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+    return PublicFile("file.bin", "http://publisher.example/file.bin", checksum)
 
 
 def names(folder):
@@ -115,7 +116,8 @@ def test_wrong_content_is_refused_and_removed(server, tmp_path):
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("page", [b"<!DOCTYPE html><title>Sign in</title>", b"\n <HTML>", b"<?xml version='1.0'?><Error/>"])
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><title>Sign in</title>", b"\n <HTML>",
+                                  b"<?xml version='1.0'?><Error/>"])
 def test_a_web_page_is_no_file(server, tmp_path, page):
     server.files["/file.bin"] = page
     with pytest.raises(PrepError, match="a web page came instead"):

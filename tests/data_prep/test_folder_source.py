@@ -4,8 +4,8 @@ import tarfile
 import pytest
 
 from cifar_source import CIFAR10_CLASSES
-from folder_source import is_cifar10, load_folders
 from file_tree import open_tree
+from folder_source import is_cifar10, load_folders
 from prep_errors import PrepError
 
 
@@ -17,8 +17,8 @@ def fill(root, *names):
 
 
 def test_train_and_test_folders(tmp_path):
-    root = fill(tmp_path, "train/dog/2.jpg", "train/dog/1.jpg", "train/cat/9.jpg", "test/cat/x.jpg", "test/dog/deep/y.jpg",
-                "README.txt", "train/.DS_Store", "train/dog/._1.jpg")
+    root = fill(tmp_path, "train/dog/2.jpg", "train/dog/1.jpg", "train/cat/9.jpg",
+                "test/cat/x.jpg", "test/dog/deep/y.jpg", "README.txt", "train/.DS_Store", "train/dog/._1.jpg")
     sets = load_folders(open_tree(root))
     assert sets["train"].classes == ["cat", "dog"]
     assert sets["train"].ids == ["train/cat/9.jpg", "train/dog/1.jpg", "train/dog/2.jpg"]
@@ -55,7 +55,8 @@ def test_single_level_needs_to_be_told(tmp_path):
     assert len(load_folders(open_tree(root), split="test")["test"]) == 20
     sets = load_folders(open_tree(root), test_fraction=0.3, seed=5)
     assert [sets["test"].labels.tolist().count(label) for label in (0, 1)] == [3, 3]
-    assert sorted(sets["test"].ids + sets["train"].ids) == sorted(load_folders(open_tree(root), split="test")["test"].ids)
+    everything = load_folders(open_tree(root), split="test")["test"].ids
+    assert sorted(sets["test"].ids + sets["train"].ids) == sorted(everything)
     assert sets["test"].ids == load_folders(open_tree(root), test_fraction=0.3, seed=5)["test"].ids
     assert sets["test"].ids != load_folders(open_tree(root), test_fraction=0.3, seed=6)["test"].ids
     assert sets["test"].read(0) == sets["test"].ids[0].encode()

@@ -24,8 +24,12 @@ def images(count=50, side=SIDE, broken=()):
                     lambda row: b"broken" if row in broken else pixels[row], {"description": "made up"})
 
 
-def write(source, path, image_format=ImageFormat(SIDE), **options):
-    return write_database(source, path, image_format, **{"seed": None, "jobs": 2, "dataset": "d", "split": "train", **options})
+AS_THEY_ARE = ImageFormat(SIDE)
+
+
+def write(source, path, image_format=AS_THEY_ARE, **options):
+    defaults = {"seed": None, "jobs": 2, "dataset": "d", "split": "train"}
+    return write_database(source, path, image_format, **{**defaults, **options})
 
 
 def entries(path):
@@ -64,7 +68,8 @@ def test_threads_do_not_change_the_database(tmp_path):
 
 def test_fingerprint_by_hand(tmp_path):
     source = images(2)
-    digests = b"".join(hashlib.sha256(f"{row} 3 16 16\n".encode() + source.read(row).tobytes()).digest() for row in range(2))
+    digests = b"".join(hashlib.sha256(f"{row} 3 16 16\n".encode() + source.read(row).tobytes()).digest()
+                       for row in range(2))
     assert write(source, tmp_path / "a", ImageFormat(16))["fingerprint"] == hashlib.sha256(digests).hexdigest()
 
 

@@ -29,7 +29,8 @@ def folder(tmp_path):
     """train/ and test/ of two classes, images of many sizes and kinds."""
     rng = np.random.default_rng(0)
     for number in range(24):
-        path = tmp_path / "images" / ("train", "test")[number % 2] / "ab"[number // 12] / f"{number:02d}{('.jpg', '.png')[number % 3 > 0]}"
+        name = f"{number:02d}{('.jpg', '.png')[number % 3 > 0]}"
+        path = tmp_path / "images" / ("train", "test")[number % 2] / "ab"[number // 12] / name
         path.parent.mkdir(parents=True, exist_ok=True)
         shape = (rng.integers(5, 400), rng.integers(5, 400), 3)[:2 + (number % 4 > 0)]
         cv2.imwrite(str(path), cv2.resize(rng.integers(0, 256, (9, 9, *shape[2:])).astype(np.uint8), shape[1::-1]))
@@ -49,8 +50,8 @@ def test_datums_equal_those_of_convert_imageset(folder, tmp_path, options, flags
     ids = (tmp_path / "ours/test_lmdb/ids.txt").read_text().split()
     labels = np.load(tmp_path / "ours/test_lmdb/labels.npy")
     (tmp_path / "list").write_text("".join(f"{name} {label}\n" for name, label in zip(ids, labels)))
-    subprocess.run([CONVERT, *flags, f"--resize_height={side}", f"--resize_width={side}", f"{folder}/", tmp_path / "list",
-                    tmp_path / "theirs"], check=True, capture_output=True)
+    subprocess.run([CONVERT, *flags, f"--resize_height={side}", f"--resize_width={side}", f"{folder}/",
+                    tmp_path / "list", tmp_path / "theirs"], check=True, capture_output=True)
     ours = values(tmp_path / "ours/test_lmdb")
     assert len(ours) == 12
     assert ours == values(tmp_path / "theirs")
@@ -74,7 +75,8 @@ def test_no_originals_where_nothing_was_resized(tmp_path, capsys):
 def test_lists_and_folders_make_the_same_database(folder, tmp_path):
     lines = [f"{path.relative_to(folder)} {'ab'.index(path.parent.name)}" for path in sorted(folder.glob("train/*/*"))]
     (tmp_path / "list.txt").write_text("\n".join(lines))
-    for source, options in (("folders", {"data": folder}), ("lists", {"train-list": tmp_path / "list.txt", "root": folder})):
+    for source, options in (("folders", {"data": folder}),
+                            ("lists", {"train-list": tmp_path / "list.txt", "root": folder})):
         assert run(source, "--splits", "train", out=tmp_path / source, size=16, **options) == 0
     found = [json.loads((tmp_path / source / "train_lmdb/meta.json").read_text()) for source in ("folders", "lists")]
     assert found[0]["fingerprint"] == found[1]["fingerprint"]
@@ -127,8 +129,8 @@ def test_options_out_of_range_are_usage_errors(tmp_path, words):
 
 def test_as_a_program_a_mistake_is_a_sentence_and_status_1(folder, tmp_path):
     (folder / "train/a/notes.txt").write_text("no image")
-    done = subprocess.run([sys.executable, ROOT / "data_prep/make_lmdb.py", "folders", "--data", folder, "--out", tmp_path / "x"],
-                          capture_output=True, text=True)
+    command = [sys.executable, ROOT / "data_prep/make_lmdb.py", "folders", "--data", folder, "--out", tmp_path / "x"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "1 of 13 images unreadable" in done.stderr

@@ -33,7 +33,8 @@ def test_a_data_layer_subtracts_it(tmp_path):
     with lmdb.open(str(tmp_path / "db"), map_size=1 << 24) as env, env.begin(write=True) as transaction:
         datum = caffe.proto.caffe_pb2.Datum(channels=3, height=256, width=256, data=pixels.tobytes(), label=0)
         transaction.put(b"0", datum.SerializeToString())
-    (tmp_path / "net").write_text(f'''layer {{ name: "data" type: "Data" top: "data" transform_param {{ mean_file: "{tmp_path}/mean" }}
+    (tmp_path / "net").write_text(f'''layer {{ name: "data" type: "Data" top: "data"
+        transform_param {{ mean_file: "{tmp_path}/mean" }}
         data_param {{ source: "{tmp_path}/db" backend: LMDB batch_size: 1 }} }}''')
     net = caffe.Net(str(tmp_path / "net"), caffe.TEST)
     net.forward()
@@ -64,4 +65,5 @@ def test_another_file_than_imagenets_must_be_said_to_be_ones_own(tmp_path):
 def test_imagenets_mean(tmp_path):
     assert convert(MEAN_NPY, tmp_path / "mean.binaryproto") == 0
     blob = caffe.proto.caffe_pb2.BlobProto.FromString((tmp_path / "mean.binaryproto").read_bytes())
-    np.testing.assert_allclose(caffe.io.blobproto_to_array(blob).mean(axis=(0, 2, 3)), [104.007, 116.669, 122.679], atol=1e-3)
+    colour = caffe.io.blobproto_to_array(blob).mean(axis=(0, 2, 3))
+    np.testing.assert_allclose(colour, [104.007, 116.669, 122.679], atol=1e-3)

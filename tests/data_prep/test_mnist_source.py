@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import mnist_source
-from mnist_source import IMAGES_MAGIC, LABELS_MAGIC, load_digits, load_mnist, parse_idx
 from file_tree import open_tree
+from mnist_source import IMAGES_MAGIC, LABELS_MAGIC, load_digits, load_mnist, parse_idx
 from prep_errors import PrepError
 
 WHERE = "some-file"
