@@ -18,13 +18,13 @@ import cv2
 import lmdb
 import numpy as np
 
-from datums import messages
-from file_tree import open_tree
-from folder_source import load_folders
-from image_set import ImageSet, spread_rows
-from mnist_source import load_digits
-from prep_errors import PrepError, run_program
-from prep_pixels import encode_png
+from databases.datums import messages
+from databases.pixels import encode_png
+from prep.errors import PrepError, run_program
+from sources.file_tree import open_tree
+from sources.folders import load_folders
+from sources.image_set import ImageSet, spread_rows
+from sources.mnist import load_digits
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKE_LMDB = Path(__file__).with_name("make_lmdb.py")

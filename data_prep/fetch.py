@@ -5,9 +5,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from downloads import MIRROR_VARIABLE, address, fetch
-from prep_errors import PrepError, run_program
-from public_files import GROUPS, PUBLIC_FILES, PublicFile, files_of
+from downloads.fetching import MIRROR_VARIABLE, address, fetch
+from downloads.public_files import GROUPS, PUBLIC_FILES, PublicFile, files_of
+from prep.errors import PrepError, run_program
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cifar_source import load_cifar10
-from databases import KEEP, OVERWRITE, REFUSE, Options, make_databases
-from file_tree import open_tree
-from folder_source import load_folders
-from found_source import find_source
-from image_set import SPLITS, ImageSet
-from list_source import ListFiles, load_lists
-from lmdb_writer import ImageFormat
-from mnist_source import load_digits, load_mnist
-from prep_errors import PrepError, run_program
+from databases.maker import KEEP, OVERWRITE, REFUSE, Options, make_databases
+from databases.writer import ImageFormat
+from prep.errors import PrepError, run_program
+from sources.cifar10 import load_cifar10
+from sources.file_tree import open_tree
+from sources.folders import load_folders
+from sources.found import find_source
+from sources.image_set import SPLITS, ImageSet
+from sources.lists import ListFiles, load_lists
+from sources.mnist import load_digits, load_mnist
 
 Load = Callable[[Sequence[str]], dict[str, ImageSet]]
 DIR_OR_ARCHIVE = "DIR_OR_ARCHIVE"

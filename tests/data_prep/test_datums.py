@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from datums import messages, serialize_datum
+from databases.datums import messages, serialize_datum
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 8, 16), (3, 28, 28), (3, 256, 256)])

@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-import downloads
-from downloads import fetch
+from downloads import fetching
+from downloads.fetching import fetch
+from downloads.public_files import PUBLIC_FILES, PublicFile
 from fetch import main
-from prep_errors import PrepError
-from public_files import PUBLIC_FILES, PublicFile
+from prep.errors import PrepError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 
@@ -152,7 +152,7 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path):
     started = time.monotonic()
     with pytest.raises(PrepError) as caught:
         main(["caffenet", "--to", str(tmp_path / "w.caffemodel"), "--mirror", url])
-    assert time.monotonic() - started < downloads.CONNECT_TIMEOUT
+    assert time.monotonic() - started < fetching.CONNECT_TIMEOUT
     for part in (f"{url}bvlc_reference_caffenet.caffemodel", PUBLIC_FILES["caffenet"].url,
                  "SHA1 4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46", str(tmp_path / "w.caffemodel"), "--mirror"):
         assert part in str(caught.value)
@@ -160,7 +160,7 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path):
 
 
 def test_a_silent_server_is_given_up(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(downloads, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(fetching, "CONNECT_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         with pytest.raises(PrepError, match="timed out"):
             fetch(described(), tmp_path / "file.bin", f"http://127.0.0.1:{silent.getsockname()[1]}/file.bin")

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from file_tree import open_tree
-from prep_errors import PrepError
+from prep.errors import PrepError
+from sources.file_tree import open_tree
 
 FILES = {"a/1.jpg": b"one", "a/2.jpg": b"two" * 1000, "b/c/3.jpg": b""}
 

@@ -6,9 +6,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from downloads.public_files import PUBLIC_FILES
 from inputs import main
-from prep_errors import PrepError
-from public_files import PUBLIC_FILES
+from prep.errors import PrepError
 
 
 @pytest.fixture

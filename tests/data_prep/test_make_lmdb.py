@@ -11,9 +11,9 @@ import lmdb
 import numpy as np
 import pytest
 
-from datums import messages
+from databases.datums import messages
 from make_lmdb import main
-from prep_errors import PrepError
+from prep.errors import PrepError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONVERT = ROOT / "build/caffe/current/build/tools/convert_imageset"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mean_image import MEAN_NPY, main
-from prep_errors import PrepError
+from prep.errors import PrepError
 
 
 def saved(folder, array):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prep_errors import PrepError
-from prep_pixels import encode_png, planar, resize, to_pixels
+from databases.pixels import encode_png, planar, resize, to_pixels
+from prep.errors import PrepError
 
 RNG = np.random.default_rng(7)
 

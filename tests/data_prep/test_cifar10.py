@@ -4,10 +4,10 @@ import tarfile
 import numpy as np
 import pytest
 
-import cifar_source
-from cifar_source import load_cifar10, parse_batch
-from file_tree import open_tree
-from prep_errors import PrepError
+from prep.errors import PrepError
+from sources import cifar10
+from sources.cifar10 import load_cifar10, parse_batch
+from sources.file_tree import open_tree
 
 
 def record(label, red, green, blue):
@@ -17,16 +17,16 @@ def record(label, red, green, blue):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An unpacked directory with 2 records a file instead of 10,000; file f holds labels f and 9."""
-    monkeypatch.setattr(cifar_source, "RECORDS", 2)
+    monkeypatch.setattr(cifar10, "RECORDS", 2)
     directory = tmp_path / "cifar-10-batches-bin"
     directory.mkdir()
-    for number, name in enumerate(cifar_source.BATCHES["train"] + cifar_source.BATCHES["test"]):
+    for number, name in enumerate(cifar10.BATCHES["train"] + cifar10.BATCHES["test"]):
         (directory / name).write_bytes(record(number, number, 20, 30) + record(9, 1, 2, 3))
     return directory
 
 
 def test_records_become_bgr_images(monkeypatch):
-    monkeypatch.setattr(cifar_source, "RECORDS", 2)
+    monkeypatch.setattr(cifar10, "RECORDS", 2)
     first = bytearray(record(3, 10, 20, 30))
     first[1 + 33] = 99  # red, row 1, column 1
     labels, pixels = parse_batch(bytes(first) + record(9, 1, 2, 3), "x")
@@ -41,7 +41,7 @@ def test_records_become_bgr_images(monkeypatch):
 @pytest.mark.parametrize("data, message", [(record(1, 0, 0, 0)[:-1], "3072 bytes, expected 3073"),
                                            (record(10, 0, 0, 0), "label 10 in record 0")])
 def test_damaged_records(data, message, monkeypatch):
-    monkeypatch.setattr(cifar_source, "RECORDS", 1)
+    monkeypatch.setattr(cifar10, "RECORDS", 1)
     with pytest.raises(PrepError, match=f"batch: .*{message}"):
         parse_batch(data, "batch")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prep_errors import PrepError
+from prep.errors import PrepError
 
 SPLITS = ("train", "test")
 

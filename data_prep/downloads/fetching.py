@@ -8,9 +8,9 @@ from typing import IO
 
 from tqdm import tqdm
 
-from checksums import check_file, file_checksum
-from prep_errors import PrepError
-from public_files import PublicFile
+from downloads.checksums import check_file, file_checksum
+from downloads.public_files import PublicFile
+from prep.errors import PrepError
 
 CONNECT_TIMEOUT = 10  # seconds, also the longest silence within a download
 BLOCK = 1 << 20

@@ -10,12 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-import cifar_source
-import mnist_source
-from found_source import find_source
+from downloads.public_files import PUBLIC_FILES
 from make_lmdb import main
-from prep_errors import PrepError
-from public_files import PUBLIC_FILES
+from prep.errors import PrepError
+from sources import cifar10, mnist
+from sources.found import find_source
 
 PICTURE = cv2.imencode(".png", np.full((8, 8, 3), 90, np.uint8))[1].tobytes()
 
@@ -56,7 +55,7 @@ def test_class_folders(tmp_path, pack):
 def mnist_files(folder, monkeypatch):
     """One image a split, packed, with checksums to match."""
     folder.mkdir()
-    for images, labels in mnist_source.FILES.values():
+    for images, labels in mnist.FILES.values():
         for name, data in ((images, struct.pack(">4I", 2051, 1, 28, 28) + bytes(784)),
                            (labels, struct.pack(">2I", 2049, 1) + b"\7")):
             (folder / f"{name}.gz").write_bytes(gzip.compress(data))
@@ -78,8 +77,8 @@ def test_one_file_of_mnist_stands_for_its_folder(tmp_path, monkeypatch):
 
 
 def test_cifar10(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar_source, "RECORDS", 1)
-    names = cifar_source.BATCHES["train"] + cifar_source.BATCHES["test"]
+    monkeypatch.setattr(cifar10, "RECORDS", 1)
+    names = cifar10.BATCHES["train"] + cifar10.BATCHES["test"]
     fill(tmp_path / "cifar-10-batches-bin", *names, content=bytes([4]) + bytes(3072))
     found = find_source(tmp_path / "cifar-10-batches-bin", dataset="cifar10")
     assert found.kind == "cifar10"
@@ -93,7 +92,7 @@ def test_the_python_version_of_cifar10_is_refused_with_what_to_take(tmp_path):
 
 
 def test_the_files_of_another_set_than_the_one_asked_for_are_refused(tmp_path):
-    fill(tmp_path, *cifar_source.BATCHES["train"], content=b"x")
+    fill(tmp_path, *cifar10.BATCHES["train"], content=b"x")
     with pytest.raises(PrepError, match="holds CIFAR-10, binary version, but mnist is asked for"):
         find_source(tmp_path, dataset="mnist")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from file_tree import open_tree
-from image_set import ImageSet
-from prep_errors import PrepError
+from prep.errors import PrepError
+from sources.file_tree import open_tree
+from sources.image_set import ImageSet
 
 
 @dataclass(frozen=True)

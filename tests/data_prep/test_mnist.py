@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import mnist_source
-from file_tree import open_tree
-from mnist_source import IMAGES_MAGIC, LABELS_MAGIC, load_digits, load_mnist, parse_idx
-from prep_errors import PrepError
+from prep.errors import PrepError
+from sources import mnist
+from sources.file_tree import open_tree
+from sources.mnist import IMAGES_MAGIC, LABELS_MAGIC, load_digits, load_mnist, parse_idx
 
 WHERE = "some-file"
 
@@ -45,9 +45,9 @@ def test_missing_damaged_and_foreign_files(tmp_path):
 
 def test_counts_of_images_and_labels_must_agree():
     with pytest.raises(PrepError, match="3 images but 2 labels"):
-        mnist_source.digits(np.zeros((3, 28, 28), np.uint8), np.zeros(2, np.uint8), "mnist", ["a", "b", "c"])
+        mnist.digits(np.zeros((3, 28, 28), np.uint8), np.zeros(2, np.uint8), "mnist", ["a", "b", "c"])
     with pytest.raises(PrepError, match="label 10 at row 1"):
-        mnist_source.digits(np.zeros((2, 28, 28), np.uint8), np.array([0, 10], np.uint8), "mnist", ["a", "b"])
+        mnist.digits(np.zeros((2, 28, 28), np.uint8), np.array([0, 10], np.uint8), "mnist", ["a", "b"])
 
 
 @pytest.mark.skipif("REAL_DATA" not in os.environ, reason="REAL_DATA names no directory with mnist/")

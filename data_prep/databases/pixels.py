@@ -2,7 +2,7 @@
 import cv2
 import numpy as np
 
-from prep_errors import PrepError
+from prep.errors import PrepError
 
 
 def to_pixels(image: bytes | np.ndarray, grey: bool) -> np.ndarray:

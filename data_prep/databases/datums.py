@@ -3,7 +3,7 @@ from functools import cache
 
 import numpy as np
 
-from prep_errors import PrepError
+from prep.errors import PrepError
 
 # Field numbers of Datum in caffe.proto.
 CHANNELS, HEIGHT, WIDTH, DATA, LABEL, ENCODED = 1, 2, 3, 4, 5, 7

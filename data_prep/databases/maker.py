@@ -10,10 +10,10 @@ from pathlib import Path
 
 import cv2
 
-from folder_source import is_cifar10
-from image_set import ImageSet
-from lmdb_writer import ImageFormat, write_database
-from prep_errors import PrepError
+from databases.writer import ImageFormat, write_database
+from prep.errors import PrepError
+from sources.folders import is_cifar10
+from sources.image_set import ImageSet
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 REFUSE, KEEP, OVERWRITE = "refuse", "keep", "overwrite"  # what to do with databases that exist

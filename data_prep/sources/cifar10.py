@@ -4,11 +4,11 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from checksums import check_file
-from file_tree import FileTree
-from image_set import SPLITS, ImageSet
-from prep_errors import PrepError
-from public_files import PUBLIC_FILES
+from downloads.checksums import check_file
+from downloads.public_files import PUBLIC_FILES
+from prep.errors import PrepError
+from sources.file_tree import FileTree
+from sources.image_set import SPLITS, ImageSet
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = {"train": [f"data_batch_{number}.bin" for number in range(1, 6)], "test": ["test_batch.bin"]}

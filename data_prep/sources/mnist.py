@@ -7,10 +7,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from file_tree import FileTree
-from image_set import SPLITS, ImageSet
-from prep_errors import PrepError
-from public_files import PUBLIC_FILES
+from downloads.public_files import PUBLIC_FILES
+from prep.errors import PrepError
+from sources.file_tree import FileTree
+from sources.image_set import SPLITS, ImageSet
 
 CLASSES = tuple("0123456789")
 FILES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
-from prep_errors import PrepError
+from prep.errors import PrepError
 
 TAR_BLOCK = 512
 ZIP_START = b"PK"

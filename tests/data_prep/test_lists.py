@@ -1,8 +1,8 @@
 """List files, and for each mistake in one the file and the line."""
 import pytest
 
-from list_source import ListFiles, load_lists
-from prep_errors import PrepError
+from prep.errors import PrepError
+from sources.lists import ListFiles, load_lists
 
 
 def listing(folder, text, name="train.txt"):

@@ -8,12 +8,12 @@ import lmdb
 import numpy as np
 import pytest
 
-import lmdb_writer
-from datums import messages
-from image_set import ImageSet
-from lmdb_writer import ImageFormat, LmdbAppender, write_database
-from prep_errors import PrepError
-from prep_pixels import to_pixels
+from databases import writer
+from databases.datums import messages
+from databases.pixels import to_pixels
+from databases.writer import ImageFormat, LmdbAppender, write_database
+from prep.errors import PrepError
+from sources.image_set import ImageSet
 
 SIDE = 8
 
@@ -98,7 +98,7 @@ def test_grey_is_one_channel(tmp_path):
 
 
 def test_the_map_grows(tmp_path, monkeypatch):
-    monkeypatch.setattr(lmdb_writer, "FIRST_MAP_SIZE", 1 << 16)
+    monkeypatch.setattr(writer, "FIRST_MAP_SIZE", 1 << 16)
     source = images(60, side=40)
     write(source, tmp_path / "big", ImageFormat(40))
     for row, (_, datum) in enumerate(entries(tmp_path / "big")):

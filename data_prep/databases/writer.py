@@ -17,10 +17,10 @@ import lmdb
 import numpy as np
 from tqdm import tqdm
 
-from datums import serialize_datum
-from image_set import ImageSet, class_counts
-from prep_errors import PrepError
-from prep_pixels import encode_png, planar, resize, to_pixels
+from databases.datums import serialize_datum
+from databases.pixels import encode_png, planar, resize, to_pixels
+from prep.errors import PrepError
+from sources.image_set import ImageSet, class_counts
 
 CHUNK = 32  # images a worker prepares at a time, written as one transaction
 FIRST_MAP_SIZE = 1 << 30

@@ -3,10 +3,10 @@ import tarfile
 
 import pytest
 
-from cifar_source import CIFAR10_CLASSES
-from file_tree import open_tree
-from folder_source import is_cifar10, load_folders
-from prep_errors import PrepError
+from prep.errors import PrepError
+from sources.cifar10 import CIFAR10_CLASSES
+from sources.file_tree import open_tree
+from sources.folders import is_cifar10, load_folders
 
 
 def fill(root, *names):

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from cifar_source import BATCHES, load_cifar10
-from file_tree import DirectoryTree, FileTree, open_tree
-from folder_source import load_folders
-from image_set import SPLITS, ImageSet
-from list_source import ListFiles, load_lists
-from mnist_source import FILES, load_mnist
-from prep_errors import PrepError
+from prep.errors import PrepError
+from sources.cifar10 import BATCHES, load_cifar10
+from sources.file_tree import DirectoryTree, FileTree, open_tree
+from sources.folders import load_folders
+from sources.image_set import SPLITS, ImageSet
+from sources.lists import ListFiles, load_lists
+from sources.mnist import FILES, load_mnist
 
 MNIST, CIFAR10, LISTS, FOLDERS = "mnist", "cifar10", "lists", "folders"
 MNIST_NAMES = {name + ending for pair in FILES.values() for name in pair for ending in ("", ".gz")}

@@ -3,7 +3,7 @@ import gzip
 import hashlib
 from pathlib import Path
 
-from prep_errors import PrepError
+from prep.errors import PrepError
 
 
 def file_checksum(path: Path, algorithm: str, *, unpacked: bool = False) -> str:

@@ -4,10 +4,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from cifar_source import CIFAR10_CLASSES
-from file_tree import FileTree
-from image_set import SPLITS, ImageSet
-from prep_errors import PrepError
+from prep.errors import PrepError
+from sources.cifar10 import CIFAR10_CLASSES
+from sources.file_tree import FileTree
+from sources.image_set import SPLITS, ImageSet
 
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"}
 
