@@ -1,4 +1,4 @@
-"""Lists of `path label` lines have two readers, as no folder imports another: both keep to data_prep/README.md, Formats."""
+"""Lists of `path label` lines have two readers, as no folder imports another. Both keep to data_prep/README.md."""
 import os
 
 import pytest
