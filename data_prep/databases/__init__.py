@@ -1,0 +1,1 @@
+"""What Caffe reads: databases of images, and the mean image."""

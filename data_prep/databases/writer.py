@@ -1,0 +1,235 @@
+"""ImageSet -> a directory with an LMDB of Caffe Datums, written beside and renamed when whole.
+
+The directory holds data.mdb, lock.mdb (keys "%08d" = row), ids.txt, labels.npy (N,) int64 and meta.json.
+"""
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import lmdb
+import numpy as np
+from tqdm import tqdm
+
+from databases.datums import serialize_datum
+from databases.pixels import encode_png, planar, resize, to_pixels
+from prep.errors import PrepError
+from sources.image_set import ImageSet, class_counts
+
+CHUNK = 32  # images a worker prepares at a time, written as one transaction
+FIRST_MAP_SIZE = 1 << 30
+NAMED_FAILURES = 5
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """How the images are stored: size 0 keeps each image's own size."""
+    size: int = 256
+    grey: bool = False
+    encoded: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    row: int  # in the source
+    datum: bytes
+    digest: bytes
+    shape: tuple[int, int, int]  # C, H, W
+    resized: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    row: int
+    reason: str
+
+
+def write_database(images: ImageSet, destination: Path, image_format: ImageFormat, *, seed: int | None, jobs: int,
+                   skip_unreadable: bool = False, same_size: bool = True, **meta) -> dict:
+    """Write `images` to the directory `destination`, which appears whole or not at all, and return its meta.json.
+
+    seed: rows are shuffled by numpy.random.default_rng(seed).permutation(N); None keeps their order.
+    same_size: refuse images of different sizes (Caffe's Data layer needs one size in a batch).
+    meta: further entries of meta.json (dataset, split).
+    Unreadable images are all listed in <destination>_unreadable.txt and are an error unless `skip_unreadable`.
+    """
+    _check_space(images, destination, image_format)
+    partial = destination.with_name(destination.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        order = np.arange(len(images)) if seed is None else np.random.default_rng(seed).permutation(len(images))
+        kept = _write_entries(images, order, partial, image_format, destination, jobs, skip_unreadable)
+        meta = {**meta, "seed": seed, **_describe(images, kept, image_format)}
+        if same_size and None in (meta["height"], meta["width"]):
+            raise PrepError(f"{destination}: the images differ in size; give a --size such as 256")
+        _write_companions(images, kept, partial, meta)
+        _replace(partial, destination)
+    except lmdb.Error as error:
+        raise PrepError(f"{destination}: cannot write the database: {error}; nothing was kept") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return meta
+
+
+def _check_space(images: ImageSet, destination: Path, image_format: ImageFormat) -> None:
+    """A disk that is too small is better found out before the work than after it."""
+    if image_format.encoded or image_format.size == 0:
+        return
+    need = len(images) * image_format.size ** 2 * (1 if image_format.grey else 3)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(destination.parent).free
+    if free < need:
+        raise PrepError(f"{destination}: needs {need / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB free; "
+                        "free some, use --encoded or another --out")
+
+
+def _write_entries(images: ImageSet, order: np.ndarray, partial: Path, image_format: ImageFormat,
+                   destination: Path, jobs: int, skip_unreadable: bool) -> list[Entry]:
+    """Entries in the database, in order, without their datums. After a failure only checks go on, to name them all."""
+    kept, failures = [], []
+    with LmdbAppender(partial) as database, \
+            tqdm(total=len(order), desc=destination.name, unit=" images", mininterval=0.5, disable=None) as progress:
+        for entries, failed in _prepared_chunks(images, order, image_format, jobs):
+            failures += failed
+            if skip_unreadable or not failures:
+                database.append([entry.datum for entry in entries])
+                kept += [replace(entry, datum=b"") for entry in entries]
+            progress.update(len(entries) + len(failed))
+    _report_failures(images, failures, destination, skip_unreadable)
+    lost = np.setdiff1d(images.labels, images.labels[[entry.row for entry in kept]])
+    if lost.size:
+        raise PrepError(f"{destination}: no readable image left of class {images.classes[lost[0]]!r}")
+    return kept
+
+
+def _prepared_chunks(images: ImageSet, order: np.ndarray, image_format: ImageFormat,
+                     jobs: int) -> Iterator[tuple[list[Entry], list[Failure]]]:
+    """Chunks in order, prepared a few ahead of the writer by threads: OpenCV and hashlib work outside Python's lock."""
+    chunks = [order[start:start + CHUNK] for start in range(0, len(order), CHUNK)]
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        waiting = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(_prepare_chunk, images, chunk, image_format))
+            if len(waiting) > 2 * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare_chunk(images: ImageSet, rows: np.ndarray, image_format: ImageFormat) -> tuple[list[Entry], list[Failure]]:
+    entries, failures = [], []
+    for row in rows.tolist():
+        try:
+            entries.append(_prepare(images, row, image_format))
+        except (PrepError, OSError) as error:
+            failures.append(Failure(row, str(error)))
+    return entries, failures
+
+
+def _prepare(images: ImageSet, row: int, image_format: ImageFormat) -> Entry:
+    original = to_pixels(images.read(row), image_format.grey)
+    pixels = resize(original, image_format.size)
+    label, planes = int(images.labels[row]), planar(pixels)
+    datum = serialize_datum(label, planes.shape, encode_png(pixels) if image_format.encoded else planes,
+                            image_format.encoded)
+    return Entry(row, datum, content_digest(label, planes.shape, original), planes.shape, pixels is not original)
+
+
+def content_digest(label: int, shape: tuple[int, int, int], original: np.ndarray) -> bytes:
+    """SHA-256 of "label C H W\\n" as stored and of the decoded image before resizing.
+
+    Resizing adds nothing that these do not decide, and hashing its result would cost a quarter of the whole time.
+    """
+    digest = hashlib.sha256("{} {} {} {}\n".format(label, *shape).encode())
+    digest.update(np.ascontiguousarray(original))
+    return digest.digest()
+
+
+def fingerprint(digests: list[bytes]) -> str:
+    """SHA-256 over the entries' content_digests in order: equal for raw and encoded databases of the same images."""
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+class LmdbAppender:
+    """Appends values under the keys "00000000", "00000001", ...; safe on disk once the with block ends well."""
+
+    def __init__(self, directory: Path):
+        # sync=False: one sync at the end is enough for a database that has no name before it is whole.
+        self._env = lmdb.open(str(directory), map_size=FIRST_MAP_SIZE, sync=False, metasync=False)
+        self._count = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is None:
+            self._env.sync(True)
+        self._env.close()
+
+    def append(self, values: list[bytes]) -> None:
+        """One transaction; the map grows as needed."""
+        try:
+            with self._env.begin(write=True) as transaction:
+                for row, value in enumerate(values, self._count):
+                    transaction.put(b"%08d" % row, value, append=True)
+        except lmdb.MapFullError:
+            self._env.set_mapsize(2 * self._env.info()["map_size"])
+            return self.append(values)
+        self._count += len(values)
+
+
+def _report_failures(images: ImageSet, failures: list[Failure], destination: Path, skip: bool) -> None:
+    listing = destination.with_name(destination.name + "_unreadable.txt")
+    if not failures:
+        listing.unlink(missing_ok=True)  # of an earlier run
+        return
+    listing.write_text("".join(f"{images.ids[failure.row]}\t{failure.reason}\n" for failure in failures),
+                       "utf-8", "surrogateescape")
+    named = "; ".join(f"{images.ids[failure.row]}: {failure.reason}" for failure in failures[:NAMED_FAILURES])
+    message = f"{len(failures)} of {len(images)} images unreadable, listed in {listing} ({named}" \
+              f"{'; ...' if len(failures) > NAMED_FAILURES else ''})"
+    if len(failures) == len(images):
+        raise PrepError(f"{message}; are --data or --root right?")
+    if not skip:
+        raise PrepError(f"{message}; fix them, or leave them out with --skip-unreadable")
+    tqdm.write(f"left out: {message}", file=sys.stderr)
+
+
+def _describe(images: ImageSet, kept: list[Entry], image_format: ImageFormat) -> dict:
+    """The part of meta.json that the entries decide. A channel count, height or width that varies is null."""
+    channels, height, width = (values.pop() if len(values) == 1 else None
+                               for values in map(set, zip(*(entry.shape for entry in kept))))
+    return {
+        "count": len(kept), "height": height, "width": width, "channels": channels,
+        "encoded": image_format.encoded, "resized": sum(entry.resized for entry in kept),
+        "source": images.source, "classes": list(images.classes),
+        "class_counts": class_counts(images.labels[[entry.row for entry in kept]], images.classes),
+        "fingerprint": fingerprint([entry.digest for entry in kept]),
+    }
+
+
+def _write_companions(images: ImageSet, kept: list[Entry], directory: Path, meta: dict) -> None:
+    rows = [entry.row for entry in kept]
+    (directory / "ids.txt").write_text("".join(f"{images.ids[row]}\n" for row in rows), "utf-8", "surrogateescape")
+    np.save(directory / "labels.npy", images.labels[rows])
+    (directory / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+
+
+def _replace(partial: Path, destination: Path) -> None:
+    """Rename, moving an older database out of the way first."""
+    old = destination.with_name(destination.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if destination.exists():
+        os.replace(destination, old)
+    os.replace(partial, destination)
+    shutil.rmtree(old, ignore_errors=True)

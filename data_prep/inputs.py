@@ -1,0 +1,42 @@
+"""What a make target starts from is there, or is fetched: asked for before anything long begins.
+
+experiment: images (the user's, databases made before, or public files) and initial weights.
+released: the model that the paper's authors published. Everything that is missing is named at once.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+from downloads.needed import Experiment, Released
+from prep.errors import run_program
+
+
+def main(argv: list[str] | None = None) -> int:
+    parse(argv).check()
+    return 0
+
+
+def parse(argv: list[str] | None) -> Experiment | Released:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    inputs = parser.add_subparsers(dest="inputs", required=True)
+    experiment = inputs.add_parser("experiment", help="images and initial weights")
+    experiment.add_argument("--dataset", required=True, help="name of the data set")
+    experiment.add_argument("--data", type=_path, help="images of the user's, file or directory; empty: none")
+    experiment.add_argument("--weights", type=Path, required=True, metavar="FILE|none", help="initial weights")
+    experiment.add_argument("--databases", type=Path, required=True, metavar="DIR", help="data/<set>")
+    experiment.add_argument("--target", default="train-cifar", help="the make target that the advice names")
+    released = inputs.add_parser("released", help="the authors' released model")
+    released.add_argument("--bits", required=True, help="its code length")
+    released.add_argument("--file", type=_path, help="a caffemodel of the user's; empty: none")
+    for program in (experiment, released):
+        program.add_argument("--to", type=Path, default=Path("data/downloads"), metavar="DIR", help="for downloads")
+    args = vars(parser.parse_args(argv))
+    return (Experiment if args.pop("inputs") == "experiment" else Released)(**args)
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

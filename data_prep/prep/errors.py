@@ -1,0 +1,19 @@
+"""The one exception of data_prep, and the way its programs end."""
+import sys
+from collections.abc import Callable
+
+
+class PrepError(Exception):
+    """A mistake the user can fix. The message names the file or option and says what to do."""
+
+
+def run_program(main: Callable[[], int]) -> int:
+    """Exit status of `main`: a foreseeable mistake becomes a sentence on stderr and status 1."""
+    try:
+        return main()
+    except (PrepError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was left under its final name", file=sys.stderr)
+        return 130

@@ -1,0 +1,1 @@
+"""Images as people have them, each kind handed over as an ImageSet for each split."""

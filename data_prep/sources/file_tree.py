@@ -1,0 +1,166 @@
+"""A directory, or a tar or zip of one read where it lies: the same three things to ask for."""
+import bz2
+import gzip
+import lzma
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import IO, Protocol
+
+from prep.errors import PrepError
+
+TAR_BLOCK = 512
+ZIP_START = b"PK"
+ZIP_ENCRYPTED = 1  # a bit of a member's flags
+
+
+class FileTree(Protocol):
+    path: Path
+
+    def files(self) -> list[str]:
+        """Sorted paths of all files, relative, with '/'."""
+
+    def folders(self) -> list[str]:
+        """Sorted paths of all folders below the root, relative."""
+
+    def read(self, name: str) -> bytes:
+        """Content of a file; safe from several threads. OSError when it cannot be read."""
+
+
+def open_tree(path: Path) -> FileTree:
+    """FileTree of a directory, a tar (plain or compressed) or a zip. PrepError when it is none of them or cut short."""
+    if path.is_dir():
+        return DirectoryTree(path)
+    if not path.is_file():
+        raise PrepError(f"{path}: no such directory, tar or zip file")
+    with path.open("rb") as file:
+        is_zip = file.read(2) == ZIP_START
+    return ZipTree(path) if is_zip else TarTree(path)
+
+
+class DirectoryTree:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def files(self) -> list[str]:
+        return sorted(name for folder, _, names in self._walked for name in _joined(folder, names))
+
+    def folders(self) -> list[str]:
+        return sorted(name for folder, names, _ in self._walked for name in _joined(folder, names))
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    @cached_property
+    def _walked(self) -> list[tuple[Path, list[str], list[str]]]:
+        return [(Path(folder).relative_to(self.path), folders, files)
+                for folder, folders, files in os.walk(self.path, followlinks=True)]
+
+
+def _joined(folder: Path, names: list[str]) -> list[str]:
+    return [(folder / name).as_posix() for name in names]
+
+
+class TarTree:
+    """Reads members by their place in the file, in any order; a compressed tar is first unpacked to a nameless file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._file = _plain_tar(path)
+        self._places: dict[str, tuple[int, int]] = {}  # name -> offset, size
+        self._folders: set[str] = set()
+        self._index()
+
+    def files(self) -> list[str]:
+        return sorted(self._places)
+
+    def folders(self) -> list[str]:
+        return sorted(self._folders)
+
+    def read(self, name: str) -> bytes:
+        if name not in self._places:
+            raise FileNotFoundError(f"no {name} in {self.path}")
+        offset, size = self._places[name]
+        return os.pread(self._file.fileno(), size, offset)
+
+    def _index(self) -> None:
+        try:
+            with tarfile.open(fileobj=self._file, mode="r:") as tar:
+                for member in tar:
+                    self._add(member)
+                end = tar.offset
+        except tarfile.TarError as error:
+            raise PrepError(f"{self.path}: not a whole tar file ({error}); fetch or copy it again") from error
+        # tarfile takes a file that ends right after a member for complete; a real end is a block of zeros.
+        if os.pread(self._file.fileno(), TAR_BLOCK, end) != bytes(TAR_BLOCK):
+            raise PrepError(f"{self.path}: the tar is cut short after {len(self._places)} files; "
+                            "fetch or copy it again")
+
+    def _add(self, member: tarfile.TarInfo) -> None:
+        name = os.path.normpath(member.name)
+        if member.isdir():
+            self._folders.add(name)
+        elif member.isfile():
+            self._places[name] = (member.offset_data, member.size)
+        elif member.islnk():  # tar stores the second of two hard-linked files so
+            self._places[name] = self._places[os.path.normpath(member.linkname)]
+        self._folders.update(_parents(name))
+
+
+def _parents(name: str) -> Iterator[str]:
+    """Folders above a path, without the root: "a/b/c" -> "a/b", "a"."""
+    return (parent.as_posix() for parent in PurePosixPath(name).parents if parent.name)
+
+
+class ZipTree:
+    """Reads members by name; zipfile locks the file for each piece that it reads, so threads may ask at once."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except zipfile.BadZipFile as error:
+            raise PrepError(f"{path}: not a whole zip file ({error}); fetch or copy it again") from error
+        members = self._zip.infolist()
+        if any(member.flag_bits & ZIP_ENCRYPTED for member in members):
+            raise PrepError(f"{path}: the zip file has a password; unpack it and name the directory")
+        self._members = {os.path.normpath(member.filename): member for member in members if not member.is_dir()}
+        self._empty_folders = {os.path.normpath(member.filename) for member in members if member.is_dir()}
+
+    def files(self) -> list[str]:
+        return sorted(self._members)
+
+    def folders(self) -> list[str]:
+        return sorted(self._empty_folders.union(*map(_parents, [*self._members, *self._empty_folders])))
+
+    def read(self, name: str) -> bytes:
+        if name not in self._members:
+            raise FileNotFoundError(f"no {name} in {self.path}")
+        try:
+            return self._zip.read(self._members[name])
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            raise OSError(f"cannot be unpacked from {self.path} ({error})") from error
+
+
+def _plain_tar(path: Path) -> IO[bytes]:
+    """Open file object of the uncompressed tar."""
+    openers = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+    with open(path, "rb") as file:
+        opener = openers.get(file.read(2))
+    if opener is None:
+        return open(path, "rb")
+    plain = tempfile.TemporaryFile()
+    try:
+        with opener(path) as packed:
+            shutil.copyfileobj(packed, plain, 1 << 20)
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
+        raise PrepError(f"{path}: the compressed tar is damaged or cut short ({error}); "
+                        "fetch or copy it again") from error
+    plain.seek(0)
+    return plain

@@ -1,0 +1,92 @@
+"""Images named by list files: `path label` a line, or paths in one file and labels in another, line by line."""
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prep.errors import PrepError
+from sources.file_tree import open_tree
+from sources.image_set import ImageSet
+
+
+@dataclass(frozen=True)
+class ListFiles:
+    """labels None: `images` has `path label` lines."""
+    images: Path
+    labels: Path | None = None
+
+
+def load_lists(lists: dict[str, ListFiles], root: Path, classes_file: Path | None = None) -> dict[str, ImageSet]:
+    """ImageSets of the given splits; paths are relative to `root`, a directory or a tar.
+
+    Labels must be 0..C-1 with every class among the training images (or, without a training list, among all images).
+    classes_file: C names, a line each; without it classes are named by their numbers.
+    """
+    parsed = {split: _parse(files) for split, files in lists.items()}
+    used = np.unique((parsed.get("train") or next(iter(parsed.values())))[1])
+    classes = _class_names(classes_file) if classes_file else [str(label) for label in range(used.max() + 1)]
+    for split, (_, labels) in parsed.items():
+        _check_labels(lists[split], labels, classes)
+    missing = np.setdiff1d(np.arange(len(classes)), used)
+    if missing.size:
+        first = next(iter(lists.values())).images
+        raise PrepError(f"{first}: no image has label {missing[0]} of 0..{len(classes) - 1}; "
+                        "number the classes without gaps")
+    tree = open_tree(root)
+    return {split: _image_set(tree, *parsed[split], classes, lists[split]) for split in parsed}
+
+
+def _image_set(tree, names: list[str], labels: np.ndarray, classes: list[str], files: ListFiles) -> ImageSet:
+    return ImageSet(names, labels, classes, lambda i: tree.read(names[i]), {"description": f"list {files.images.name}"})
+
+
+def _parse(files: ListFiles) -> tuple[list[str], np.ndarray]:
+    lines = _lines(files.images)
+    if files.labels is None:
+        pairs = [_split_line(line, files.images, number) for number, line in enumerate(lines, 1)]
+        return [name for name, _ in pairs], np.array([label for _, label in pairs], np.int64)
+    labels = [_label(line, files.labels, number) for number, line in enumerate(_lines(files.labels), 1)]
+    if len(lines) != len(labels):
+        raise PrepError(f"{files.images} has {len(lines)} lines, {files.labels} {len(labels)}; "
+                        "they must agree line by line")
+    return lines, np.array(labels, np.int64)
+
+
+def _lines(path: Path) -> list[str]:
+    lines = path.read_text("utf-8-sig", "surrogateescape").split("\n")
+    if not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise PrepError(f"{path}: the list is empty")
+    blank = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)
+    if blank is not None:
+        raise PrepError(f"{path}, line {blank}: blank; remove it")
+    return [line.strip() for line in lines]
+
+
+def _split_line(line: str, path: Path, number: int) -> tuple[str, int]:
+    """The label is what follows the last blank, as in convert_imageset: names may contain blanks."""
+    parts = line.rsplit(maxsplit=1)
+    if len(parts) < 2:
+        raise PrepError(f"{path}, line {number}: {line!r} is not `path label`; "
+                        "give --train-labels or --test-labels if the labels are in a file of their own")
+    return parts[0], _label(parts[1], path, number)
+
+
+def _label(text: str, path: Path, number: int) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise PrepError(f"{path}, line {number}: label {text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def _class_names(path: Path) -> list[str]:
+    names = _lines(path)
+    if len(set(names)) != len(names):
+        raise PrepError(f"{path}: a class name occurs twice")
+    return names
+
+
+def _check_labels(files: ListFiles, labels: np.ndarray, classes: list[str]) -> None:
+    if labels.max() >= len(classes):
+        raise PrepError(f"{files.labels or files.images}, line {labels.argmax() + 1}: label {labels.max()}, "
+                        f"but there are {len(classes)} classes, 0..{len(classes) - 1}")
