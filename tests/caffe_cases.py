@@ -100,7 +100,7 @@ snapshot_prefix: "tiny"
 
 
 def write_problem(folder, train_val=TRAIN_VAL, deploy=DEPLOY, solver=SOLVER):
-    """Databases, mean image and the three prototxt in a folder, in which programs are then run. Returns the mean image."""
+    """Databases, mean image and the three prototxt in a folder, to run programs in. Returns the mean image."""
     images, labels = images_of(TRAIN_IMAGES, 1)
     write_lmdb(folder / "train_lmdb", images, labels)
     write_lmdb(folder / "test_lmdb", *images_of(TEST_IMAGES, 2))

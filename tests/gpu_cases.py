@@ -1,5 +1,5 @@
-"""GPUs for tests on a machine without: an nvidia-smi and a pycaffe that pretend (tests/pretend_gpu). A CPU build shows by
-them what the driver says and does; that CUDA itself behaves so is not shown."""
+"""GPUs for tests on a machine without: an nvidia-smi and a pycaffe that pretend (tests/pretend_gpu). A CPU build shows
+by them what the driver says and does; that CUDA itself behaves so is not shown."""
 import os
 import stat
 

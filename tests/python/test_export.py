@@ -8,14 +8,14 @@ import onnx
 import onnxruntime
 import pytest
 
-from caffe_cases import DEPLOY, run
-from process.errors import DriverError
 import export
 import onnx_export.run
-from onnx_export import graph as graph_module
-from onnx_export.graph import Graph
+from caffe_cases import DEPLOY, run
 from caffe_files.prototxt import read_net
 from lenet_cases import write_lenet
+from onnx_export import graph as graph_module
+from onnx_export.graph import Graph
+from process.errors import DriverError
 
 FILLER = 'weight_filler { type: "gaussian" std: 0.08 } bias_filler { type: "uniform" min: -0.2 max: 0.2 }'
 

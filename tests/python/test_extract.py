@@ -1,4 +1,4 @@
-"""Extraction: equal to Caffe's own test phase and to the authors' protocol, whole, resumable, cached by what made it."""
+"""Extraction: equal to Caffe's own test phase and the authors' protocol, whole, resumable, cached by what made it."""
 
 import json
 import os
@@ -432,3 +432,73 @@ def started_from(weights):
     made["weights"] = dict(file=weights, sha256=sha256(weights) if weights else None)
     with open("run/run.json", "w") as file:
         json.dump(made, file)
+
+
+def extract_both(call, *options, run=("--run", "run")):
+    """Both splits of the current directory's databases, into both/."""
+    return extract(call, *options, source=("--databases", "."), out="both", run=run)
+
+
+def test_both_splits_in_one_call_are_those_of_two(here, call):
+    status, said = extract_both(call)
+    assert status == 0
+    for split in ("train", "test"):
+        assert extract(call, source=("--lmdb", f"{split}_lmdb"), out=f"alone/{split}")[0] == 0
+        assert_equal(f"both/{split}", f"alone/{split}")
+        both, alone = (json.loads((here / out / split / "meta.json").read_text()) for out in ("both", "alone"))
+        assert both == alone
+    assert said.count("device: CPU") == 1
+
+
+def test_both_splits_are_kept_one_by_one(here, call):
+    assert extract_both(call)[0] == 0
+    shutil.rmtree("both/test")
+    status, said = extract_both(call)
+    assert status == 0
+    assert "both/train: kept" in said
+    assert "both/test: 50 rows" in said
+    status, said = extract_both(call)
+    assert said.count("kept, made from the same") == 2
+    assert "device" not in said
+
+
+def test_originals_are_taken_where_there_are_some(here, call):
+    write_lmdb(here / "test_originals_lmdb", *images_of(7, 5, side=12), encoded=True)
+    assert extract_both(call)[0] == 0
+    assert json.loads((here / "both/test/meta.json").read_text())["data"]["path"] == "test_originals_lmdb"
+    assert json.loads((here / "both/train/meta.json").read_text())["data"]["path"] == "train_lmdb"
+
+
+def test_a_split_that_is_missing(here, call):
+    shutil.move("test_lmdb", "elsewhere_lmdb")
+    status, said = extract_both(call)
+    assert status == 1
+    assert "--databases . has neither test_lmdb nor test_originals_lmdb" in said
+    assert not (here / "both").exists()
+
+
+def test_a_mistake_in_the_second_split_leaves_the_first_whole(here, call):
+    images, labels = images_of(9, 1)
+    write_lmdb(here / "test_originals_lmdb", images, labels, encoded=True)
+    with lmdb.open("test_originals_lmdb", map_size=1 << 28) as database, database.begin(write=True) as transaction:
+        transaction.put(b"%08d" % 4, caffe_pb2.Datum(encoded=True, data=b"nothing").SerializeToString())
+    status, said = extract_both(call)
+    assert status == 1
+    assert "test_originals_lmdb: entry 00000004 is not a readable image" in said
+    assert (here / "both/train/meta.json").exists()
+    assert not (here / "both/test").exists()
+
+
+def test_both_splits_of_a_model_without_a_run(here, call):
+    status, said = extract_both(call, "--net", "run/deploy.prototxt", "--weights", "run/final.caffemodel",
+                                "--mean", "mean.binaryproto", "--scale", SCALE, run=())
+    assert status == 0, said
+    assert (here / "both/caffe.log").exists()
+    assert extract(call)[0] == 0
+    assert_equal("both/test", "features/test")
+
+
+def test_images_come_from_one_place(here, call):
+    status, said = extract(call, "--databases", ".")
+    assert status == 2
+    assert "not allowed with argument" in said

@@ -1,4 +1,4 @@
-"""The nets and solvers: the authors' definition value by value, BVLC's CaffeNet up to fc7; Caffe takes them unchanged."""
+"""The nets and solvers: the authors' definition value by value, BVLC's CaffeNet up to fc7; Caffe takes them as is."""
 
 import os
 import signal
