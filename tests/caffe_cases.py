@@ -91,7 +91,8 @@ TRAIN_VAL = (
 )
 DEPLOY = (
     'name: "tiny"\nlayer { name: "data" type: "Input" top: "data" input_param { shape { '
-    f'dim: {BATCH} dim: 3 dim: {CROP} dim: {CROP} }} }} }}\n' + BODY + 'layer { name: "prob" type: "Softmax" bottom: "fc8_pascal" top: "prob" }\n'
+    f'dim: {BATCH} dim: 3 dim: {CROP} dim: {CROP} }} }} }}\n' + BODY
+    + 'layer { name: "prob" type: "Softmax" bottom: "fc8_pascal" top: "prob" }\n'
 )
 SOLVER = """net: "train_val.prototxt" base_lr: 0.05 lr_policy: "step" gamma: 0.5 stepsize: 150 momentum: 0.9
 weight_decay: 0.0005 max_iter: 200 snapshot: 50 test_iter: 7 test_interval: 100 display: 10 average_loss: 20
