@@ -53,7 +53,7 @@ RUN_DIR := runs/$(RUN)
 
 # The committed prototxt where there is one, otherwise written by the same template.
 PROTOTXT := $(if $(wildcard prototxt/$(SETTING)/solver.prototxt),prototxt/$(SETTING),build/prototxt/$(SETTING))
-build/prototxt/%/solver.prototxt: python/net_template.py $(wildcard python/nets/*.py) | $(CAFFE_READY)
+build/prototxt/%/solver.prototxt: python/net_template.py python/nets.py | $(CAFFE_READY)
 	@$(PYTHON) python/net_template.py --dataset $(DATASET) --net $(NET) --bits $(BITS) --out build/prototxt
 
 MEAN := data/ilsvrc_2012_mean.binaryproto
@@ -204,14 +204,14 @@ test: $(CAFFE_READY)  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q tests $(PYTEST_OPTIONS)
 
 # ---------------------------------------------------------------- GPU against CPU
-# gpu/nvidia.py needs nothing but a python3: without a GPU nothing is installed or built to say so (status 3).
+# nvidia.py needs nothing but a python3: without a GPU nothing is installed or built to say so (status 3).
 # Caffe's own tests of this project's layers, on the GPU: typed by device they are /2 (float) and /3 (double).
 GPU_TESTS = $(subst $() ,:,$(foreach pattern,$(subst :, ,$(CAFFE_TESTS)),$(pattern)/2.* $(pattern)/3.*) CuDNN*)
 GPU_CHECK_NET := $(if $(filter file,$(origin NET)),lenet,$(NET))
 GPU_CHECK = DATASET=$(if $(filter caffenet,$(GPU_CHECK_NET)),cifar10,digits) NET=$(GPU_CHECK_NET) WEIGHTS=$(or $(WEIGHTS),none)
 .PHONY: gpu-check gpu-checked
 gpu-check:  ## on a machine with an NVIDIA GPU: Caffe's own GPU tests, activations and 200 iterations on GPU and CPU (NET= DATA= WEIGHTS= GPU=)
-	@status=0; listed=$$($(SYSTEM_PYTHON) python/gpu/nvidia.py) || status=$$?; \
+	@status=0; listed=$$($(SYSTEM_PYTHON) python/nvidia.py) || status=$$?; \
 	case $$status in \
 	0) echo "$$listed"; $(MAKE) gpu-checked CUDA=1 $(GPU_CHECK) ;; \
 	3) echo "gpu-check: no NVIDIA GPU here, nothing was run: $$listed" ;; \

@@ -86,7 +86,8 @@ class FeatureFiles:
             raise DriverError(f"{self.partial}: {self.rows} rows for {len(ids)} images; nothing was put in place. Run "
                               "it again")
         self.checkpoint()
-        (self.partial / "ids.txt").write_text("".join(f"{image_id}\n" for image_id in ids))
+        lines = "".join(f"{image_id}\n" for image_id in ids)
+        (self.partial / "ids.txt").write_text(lines, "utf-8", "surrogateescape")  # names of files may be any bytes
         write_json(self.partial / META, {**meta, "key": self.made_from["key"]})
         old = self.folder.with_name(self.folder.name + ".old")
         shutil.rmtree(old, ignore_errors=True)

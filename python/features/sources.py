@@ -1,6 +1,7 @@
 """Where extraction gets its images from: an LMDB of Caffe Datums, or image files."""
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from caffe_files.databases import is_database, read_meta
 from process.errors import DriverError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+# A line of a list: blanks may be in the path, the label follows the last of them; -1: not known.
+LISTED = re.compile(r"(?P<path>\S.*?)\s+(?P<label>-1|[0-9]+)")
 
 
 Labelled = tuple[np.ndarray, int]  # ((H, W) or (H, W, C) uint8 BGR, label; -1: not known)
@@ -128,12 +131,12 @@ class FileSource:
 
     def _listed(self, list_file: str) -> Iterator[tuple[str, int]]:
         """Entries of a list: data_prep/README.md tells the format."""
-        with open(list_file) as lines:
-            for number, line in enumerate(lines, 1):
-                path, _, label = line.strip().rpartition(" ")
-                if not path or not label.lstrip("-").isdigit():
-                    raise DriverError(f"{list_file}, line {number}: expected `path label`, found {line.strip()!r}")
-                yield os.path.normpath(os.path.join(self.root, path)), int(label)
+        lines = Path(list_file).read_text("utf-8-sig", "surrogateescape").split("\n")
+        for number, line in enumerate(lines[:-1] if not lines[-1] else lines, 1):
+            found = LISTED.fullmatch(line.strip())
+            if not found:
+                raise DriverError(f"{list_file}, line {number}: expected `path label`, found {line.strip()!r}")
+            yield os.path.normpath(os.path.join(self.root, found["path"])), int(found["label"])
 
     def fingerprint(self) -> str:
         """SHA-256 over labels and files."""

@@ -1,10 +1,8 @@
 """GPUs as far as a machine without shows it: what the driver makes of nvidia-smi's words and of Caffe's aborts."""
-import subprocess
-
 import caffe
 import pytest
 
-from caffe_cases import REPO, run
+from caffe_cases import run
 from gpu import nvidia
 from gpu_cases import BIG, OLD, SMALL, nvidia_smi, pretend_gpus
 from process import abort_words
@@ -157,14 +155,3 @@ def test_other_aborts_are_left_in_caffes_words():
         )
         == words
     )
-
-
-def test_several_gpus_train_and_the_first_extracts():
-    made = subprocess.run(
-        ["make", "-n", "features", "GPU=1,0", "ITER_SIZE=2", "DATASET=digits", "NET=lenet", "WEIGHTS=none"],
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-    )
-    assert "--gpu 1,0  --iter-size 2" in made.stdout, made.stderr
-    assert "--protocol authors --gpu 1;" in made.stdout, made.stderr
