@@ -68,8 +68,8 @@ def test_json_that_is_cut_off_is_named(tmp_path):
 
 def test_the_same_content_at_another_place_is_the_same():
     def made_from(place, content):
-        return {"weights": {"file": place, "sha256": content}, "data": {"path": place, "fingerprint": "2", "dataset": place},
-                "mean": None}
+        data = {"path": place, "fingerprint": "2", "dataset": place}
+        return {"weights": {"file": place, "sha256": content}, "data": data, "mean": None}
     here, there, other = made_from("a", "1"), made_from("b", "1"), made_from("a", "0")
     assert identity.cache_key(here) == identity.cache_key(there)
     assert identity.cache_key(here) != identity.cache_key(other)
