@@ -18,6 +18,8 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= DATA=               your images: class folders, a tar or zip of them, lists, MNIST's or CIFAR-10's files
 #= WEIGHTS=            initial weights, or none; without it CaffeNet's ImageNet weights are fetched
 #= GPU=auto            auto, none, an index, or several for training: GPU=0,1
+#= ENGINE=             of layers on the CPU: onednn (default) or caffe, stock Caffe bit for bit
+#= THREADS=            on the CPU; the processors this process may use unless given
 #= SEED=1              of training
 #= ITERS=              train up to this iteration
 #= ITER_SIZE=          cut a batch into this many parts, for a small GPU
@@ -40,14 +42,15 @@ PROTOCOL ?= authors
 PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
 EXPORTED := DATASET NET BITS RUN DATA WEIGHTS GPU SEED ITERS ITER_SIZE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
-    RELEASED EXPECTED LARGE ASKED
+    RELEASED EXPECTED LARGE ASKED ENGINE THREADS
 export $(EXPORTED)
 
 # What each target takes: others are refused, so that `make demo BITS=12` does not quietly train 48 bits. Targets that
 # are not listed take everything.
-EVERYWHERE := APT SYSTEM_PYTHON PYTHON JOBS CAFFE_SRC CAFFE_ROOT CAFFE_READY CUDA CUDNN NCCL CUDA_ARCH CUDA_HOME \
+EVERYWHERE := APT SYSTEM_PYTHON PYTHON JOBS CAFFE_SRC CAFFE_ROOT CAFFE_READY CUDA ONEDNN CUDNN NCCL CUDA_ARCH CUDA_HOME \
     DEBIAN_MIRROR FETCH_MIRROR
-TRAINING := GPU SEED ITERS ITER_SIZE PROTOCOL TRAIN_OPTIONS EVAL_OPTIONS
+CPU := ENGINE THREADS
+TRAINING := GPU $(CPU) SEED ITERS ITER_SIZE PROTOCOL TRAIN_OPTIONS EVAL_OPTIONS
 EXPERIMENT := DATASET NET BITS RUN DATA WEIGHTS DATA_DIR $(TRAINING)
 A_RUN := RUN DATASET NET BITS
 TAKES_help :=
@@ -63,11 +66,11 @@ TAKES_trained := $(EXPERIMENT)
 TAKES_features := $(EXPERIMENT)
 TAKES_experiment := $(EXPERIMENT)
 TAKES_evaluate := $(A_RUN) EVAL_OPTIONS
-TAKES_es-pretrained := $(A_RUN) WEIGHTS PRETRAINED_BLOB PROTOCOL GPU EXTRACT_OPTIONS EVAL_OPTIONS
-TAKES_query := $(A_RUN) IMAGE PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_es-pretrained := $(A_RUN) $(CPU) WEIGHTS PRETRAINED_BLOB PROTOCOL GPU EXTRACT_OPTIONS EVAL_OPTIONS
+TAKES_query := $(A_RUN) $(CPU) IMAGE PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_export := $(A_RUN) FILE OUT EXPORT_OPTIONS
 TAKES_upgrade := FILE OUT
-TAKES_compare-cifar := RUN BITS RELEASED EXPECTED DATA PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_compare-cifar := $(CPU) RUN BITS RELEASED EXPECTED DATA PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_test := PYTEST_OPTIONS REAL_DATA
 TAKES_lint :=
 TAKES_gpu-check := NET DATA WEIGHTS GPU CAFFE_TESTS
@@ -188,8 +191,8 @@ ifeq ($(NET),lenet)
 DATA_DIR := data/$(DATASET)28
 PREP_OPTIONS := --size 28 --grey
 DEFAULT_WEIGHTS := none
-# Its matrices are small: a second BLAS thread gains little on an idle machine and loses much on a busy one.
-CAFFE_PYTHON := OPENBLAS_NUM_THREADS=1 $(PYTHON)
+# Its matrices are small: a second thread gains little on an idle machine and loses much on a busy one.
+CAFFE_PYTHON := OMP_NUM_THREADS=1 $(PYTHON)
 else
 DATA_DIR := data/$(DATASET)
 PREP_OPTIONS := --size 256 --originals
@@ -198,7 +201,8 @@ NET_NEEDS := $(MEAN)
 CAFFE_PYTHON := $(PYTHON)
 endif
 START := --weights "$${WEIGHTS:-$(DEFAULT_WEIGHTS)}"
-EXTRACT = $(CAFFE_PYTHON) python/extract.py --protocol "$$PROTOCOL" --gpu "$${GPU%%,*}"
+ON_CPU := $${ENGINE:+--engine "$$ENGINE"} $${THREADS:+--threads "$$THREADS"}
+EXTRACT = $(CAFFE_PYTHON) python/extract.py --protocol "$$PROTOCOL" --gpu "$${GPU%%,*}" $(ON_CPU)
 
 # Where the images come from when DATA= does not say.
 SOURCE_digits := digits
@@ -218,7 +222,7 @@ $(DATA_DIR)/.complete: | inputs $(CAFFE_READY) $(NET_NEEDS)
 
 $(MODEL): $(DATA_DIR)/.complete $(PROTOTXT)/solver.prototxt ask
 	@$(CAFFE_PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) $(START) --seed "$$SEED" \
-	    --gpu "$$GPU" $${ITERS:+--iterations "$$ITERS"} $${ITER_SIZE:+--iter-size "$$ITER_SIZE"} $(TRAIN_OPTIONS)
+	    --gpu "$$GPU" $(ON_CPU) $${ITERS:+--iterations "$$ITERS"} $${ITER_SIZE:+--iter-size "$$ITER_SIZE"} $(TRAIN_OPTIONS)
 
 $(FEATURES) &: $(MODEL) ask
 	@$(EXTRACT) --run $(RUN_DIR) --databases $(DATA_DIR) --out $(RUN_DIR)/features $(EXTRACT_OPTIONS)

@@ -1,5 +1,5 @@
-"""A small net and databases for the driver's tests: what a CaffeNet run has (crop, mirror, mean image, dropout, latent layer), in
-milliseconds. Written as text, so that nothing of the driver makes its own test data."""
+"""A small net and databases for the driver's tests: what a CaffeNet run has (crop, mirror, mean image, dropout, latent
+layer), in milliseconds. Written as text, so that nothing of the driver makes its own test data."""
 import os
 import signal
 import subprocess
@@ -43,7 +43,9 @@ def write_lmdb(path, images, labels, encoded=False):
 
 def write_mean(path, images):
     mean = images.mean(0, dtype=np.float64).astype(np.float32)
-    blob = caffe_pb2.BlobProto(num=1, channels=mean.shape[0], height=mean.shape[1], width=mean.shape[2], data=mean.ravel().tolist())
+    blob = caffe_pb2.BlobProto(
+        num=1, channels=mean.shape[0], height=mean.shape[1], width=mean.shape[2], data=mean.ravel().tolist()
+    )
     with open(path, "wb") as file:
         file.write(blob.SerializeToString())
     return mean
@@ -62,26 +64,44 @@ def inner(name, bottom, outputs):
 """
 
 
-BODY = """layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+BODY = (
+    """layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
   convolution_param { num_output: 8 kernel_size: 5 stride: 2 weight_filler { type: "xavier" } } }
 layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
-""" + inner("fc6", "conv1", 32) + """layer { name: "relu6" type: "ReLU" bottom: "fc6" top: "fc6" }
+"""
+    + inner("fc6", "conv1", 32)
+    + """layer { name: "relu6" type: "ReLU" bottom: "fc6" top: "fc6" }
 layer { name: "drop6" type: "Dropout" bottom: "fc6" top: "fc6" }
-""" + inner("fc7", "fc6", 16) + """layer { name: "relu7" type: "ReLU" bottom: "fc7" top: "fc7" }
+"""
+    + inner("fc7", "fc6", 16)
+    + """layer { name: "relu7" type: "ReLU" bottom: "fc7" top: "fc7" }
 layer { name: "drop7" type: "Dropout" bottom: "fc7" top: "fc7" dropout_param { dropout_ratio: 0.25 } }
-""" + inner("fc8_kevin", "fc7", BITS) + """layer { name: "fc8_kevin_encode" type: "Sigmoid" bottom: "fc8_kevin" top: "fc8_kevin_encode" }
-""" + inner("fc8_pascal", "fc8_kevin_encode", CLASSES)
-TRAIN_VAL = ('name: "tiny"\n' + data_layer("TRAIN", "train_lmdb", mirror="mirror: true") + data_layer("TEST", "test_lmdb") + BODY
-             + 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc8_pascal" bottom: "label" top: "loss" }\n')
-DEPLOY = (f'name: "tiny"\nlayer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: {BATCH} dim: 3 dim: {CROP} '
-          f'dim: {CROP} }} }} }}\n' + BODY + 'layer { name: "prob" type: "Softmax" bottom: "fc8_pascal" top: "prob" }\n')
-SOLVER = """net: "train_val.prototxt" base_lr: 0.05 lr_policy: "step" gamma: 0.5 stepsize: 150 momentum: 0.9 weight_decay: 0.0005
-max_iter: 200 snapshot: 50 test_iter: 7 test_interval: 100 display: 10 average_loss: 20 snapshot_prefix: "tiny"
+"""
+    + inner("fc8_kevin", "fc7", BITS)
+    + """layer { name: "fc8_kevin_encode" type: "Sigmoid" bottom: "fc8_kevin" top: "fc8_kevin_encode" }
+"""
+    + inner("fc8_pascal", "fc8_kevin_encode", CLASSES)
+)
+TRAIN_VAL = (
+    'name: "tiny"\n'
+    + data_layer("TRAIN", "train_lmdb", mirror="mirror: true")
+    + data_layer("TEST", "test_lmdb")
+    + BODY
+    + 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc8_pascal" bottom: "label" top: "loss" }\n'
+)
+DEPLOY = (
+    'name: "tiny"\nlayer { name: "data" type: "Input" top: "data" input_param { shape { '
+    f'dim: {BATCH} dim: 3 dim: {CROP} dim: {CROP} }} }} }}\n' + BODY
+    + 'layer { name: "prob" type: "Softmax" bottom: "fc8_pascal" top: "prob" }\n'
+)
+SOLVER = """net: "train_val.prototxt" base_lr: 0.05 lr_policy: "step" gamma: 0.5 stepsize: 150 momentum: 0.9
+weight_decay: 0.0005 max_iter: 200 snapshot: 50 test_iter: 7 test_interval: 100 display: 10 average_loss: 20
+snapshot_prefix: "tiny"
 """
 
 
 def write_problem(folder, train_val=TRAIN_VAL, deploy=DEPLOY, solver=SOLVER):
-    """Databases, mean image and the three prototxt in a folder, from which the programs are then run. Returns the mean image."""
+    """Databases, mean image and the three prototxt in a folder, to run programs in. Returns the mean image."""
     images, labels = images_of(TRAIN_IMAGES, 1)
     write_lmdb(folder / "train_lmdb", images, labels)
     write_lmdb(folder / "test_lmdb", *images_of(TEST_IMAGES, 2))
@@ -99,9 +119,15 @@ def change(path, old, new):
 
 def start(program, *arguments, cwd):
     """A program of the driver in a session of its own; BLAS in one thread keeps the tests' small nets quick."""
-    return subprocess.Popen([sys.executable, os.path.join(REPO, "python", program), *map(str, arguments)], cwd=cwd, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-                            env=dict(os.environ, OPENBLAS_NUM_THREADS="1", GLOG_minloglevel="0"))
+    return subprocess.Popen(
+        [sys.executable, os.path.join(REPO, "python", program), *map(str, arguments)],
+        cwd=cwd,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env=dict(os.environ, OPENBLAS_NUM_THREADS="1", GLOG_minloglevel="0"),
+    )
 
 
 def run(program, *arguments, cwd):
@@ -120,4 +146,6 @@ def kill(process):
 def weights_of(path):
     """{(layer, blob number): float32 values} of a caffemodel."""
     net = caffe_pb2.NetParameter.FromString(path.read_bytes())
-    return {(layer.name, i): np.array(blob.data, np.float32) for layer in net.layer for i, blob in enumerate(layer.blobs)}
+    return {
+        (layer.name, i): np.array(blob.data, np.float32) for layer in net.layer for i, blob in enumerate(layer.blobs)
+    }

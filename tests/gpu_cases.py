@@ -1,11 +1,19 @@
-"""GPUs for tests on a machine without: an nvidia-smi and a pycaffe that pretend (tests/pretend_gpu). A CPU build shows by them
-what the driver says and does; that CUDA itself behaves so is not shown."""
+"""GPUs for tests on a machine without: an nvidia-smi and a pycaffe that pretend (tests/pretend_gpu). A CPU build shows
+by them what the driver says and does; that CUDA itself behaves so is not shown."""
 import os
 import stat
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BIG, SMALL, OLD = (f"{i}, GPU-{i}{i}{i}{i}-aaaa, {name}, {driver}, {total}, {free}" for i, (name, driver, total, free) in enumerate((
-    ("NVIDIA Big", "580.82", 81559, 80994), ("NVIDIA Small", "580.82", 4096, 1500), ("NVIDIA Old", "470.10", 12288, 12000))))
+BIG, SMALL, OLD = (
+    f"{i}, GPU-{i}{i}{i}{i}-aaaa, {name}, {driver}, {total}, {free}"
+    for i, (name, driver, total, free) in enumerate(
+        (
+            ("NVIDIA Big", "580.82", 81559, 80994),
+            ("NVIDIA Small", "580.82", 4096, 1500),
+            ("NVIDIA Old", "470.10", 12288, 12000),
+        )
+    )
+)
 
 
 def nvidia_smi(folder, monkeypatch, *rows, fails=None):

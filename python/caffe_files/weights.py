@@ -1,0 +1,94 @@
+"""Weight files: what is in them, what of it a net takes, and what does not fit, before Caffe aborts on it."""
+from dataclasses import dataclass
+from pathlib import Path
+
+import caffe
+from caffe.proto import caffe_pb2
+from google.protobuf.message import DecodeError
+
+from process.errors import DriverError
+
+Shape = tuple[int, ...]
+
+
+def read_caffemodel(path: Path) -> caffe_pb2.NetParameter:
+    """NetParameter of a .caffemodel of any age. DriverError when the file is something else or cut off."""
+    refuse_web_page(path)
+    net = caffe_pb2.NetParameter()
+    content = path.read_bytes()
+    try:
+        net.ParseFromString(content)
+    except DecodeError:
+        raise DriverError(f"{path} is not a caffemodel, or cut off ({len(content):,} bytes): compare its checksum and "
+                          "fetch it again") from None
+    if not stored_layers(net):
+        raise DriverError(f"{path} holds no layer with weights: is it a caffemodel?")
+    return net
+
+
+def refuse_web_page(path: Path) -> None:
+    """DriverError when a file is the error page that some servers send in place of it."""
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise DriverError(f"{path} is a web page, not a caffemodel: the download went wrong; fetch it again")
+
+
+def stored_layers(net: caffe_pb2.NetParameter) -> dict[str, list[Shape]]:
+    """{layer name: [shape of each blob]} of the layers with weights; V1 and V0 files (`layers`, 4-d blobs) as well."""
+    old = [layer.layer if layer.HasField("layer") else layer for layer in net.layers]
+    return {layer.name: [_blob_shape(blob) for blob in layer.blobs] for layer in [*net.layer, *old] if layer.blobs}
+
+
+def _blob_shape(blob: caffe_pb2.BlobProto) -> Shape:
+    if blob.HasField("shape"):
+        return tuple(blob.shape.dim)
+    return (blob.num, blob.channels, blob.height, blob.width)
+
+
+def shapes_agree(stored: Shape, wanted: Shape) -> bool:
+    """Caffe's rule: equal, or a legacy 4-d shape that is the wanted one with ones put in front."""
+    if len(stored) == 4 and len(wanted) < 4:
+        return stored == (1,) * (4 - len(wanted)) + tuple(wanted)
+    return tuple(stored) == tuple(wanted)
+
+
+@dataclass(frozen=True)
+class Match:
+    """Layers of a net that a weight file fills, those it leaves to their fillers, and the file's own others."""
+    loaded: list[str]
+    initialised: list[str]
+    unused: list[str]
+
+    def sentence(self, path: Path) -> str:
+        """What was loaded and what was not, for the terminal."""
+        parts = [f"loaded from {path}: {', '.join(self.loaded)}"]
+        if self.initialised:
+            parts.append(f"initialised by their fillers: {', '.join(self.initialised)}")
+        if self.unused:
+            parts.append(f"in the file but not in the net: {', '.join(self.unused)}")
+        return "; ".join(parts)
+
+
+def match(path: Path, net: caffe.Net) -> Match:
+    """Compares a weight file with a net. DriverError when no layer matches by name or a shape differs."""
+    stored = stored_layers(read_caffemodel(path))
+    wanted = {name: [tuple(blob.data.shape) for blob in blobs] for name, blobs in net.params.items()}
+    loaded = [name for name in wanted if name in stored]
+    if not loaded:
+        raise DriverError(f"{path}: none of its layers ({', '.join(stored)}) is in the net ({', '.join(wanted)}), so "
+                          "nothing would be loaded. Give the weights of this kind of net, or WEIGHTS=none for a start "
+                          "from the fillers")
+    for name in loaded:
+        _same_shapes(path, name, stored[name], wanted[name])
+    return Match(loaded, initialised=[name for name in wanted if name not in stored],
+                 unused=[name for name in stored if name not in wanted])
+
+
+def _same_shapes(path: Path, name: str, stored: list[Shape], wanted: list[Shape]) -> None:
+    if len(stored) != len(wanted):
+        raise DriverError(f"{path}: layer {name} has {len(stored)} blobs, the net wants {len(wanted)}")
+    for have, want in zip(stored, wanted):
+        if not shapes_agree(have, want):
+            raise DriverError(f"{path}: layer {name} has shape {have}, the net wants {want}. Rename the layer in the "
+                              "net to train it anew, or use weights of the same code length and classes")

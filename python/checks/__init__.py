@@ -1,0 +1,1 @@
+"""The driver looked at from outside: its programs are run and what they leave is compared."""

@@ -1,0 +1,94 @@
+"""The features of one source of images in the making: its key, its files, its reader."""
+import time
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from tqdm import tqdm
+
+from features.extractor import Extractor
+from features.feature_files import FeatureFiles, is_made
+from features.prefetch import Prefetcher
+from features.recipe import Recipe
+from features.sources import Source
+from process.checkout import commit
+from process.identity import cache_key
+from process.run_folder import RunFolder
+
+MANY = 200_000    # images of which no pictures are kept
+LARGE_THUMB = 64  # side of a picture at most, in pixels
+
+
+class Extraction:
+    """Features of `source`, by `recipe`, in the folder `out`."""
+
+    def __init__(self, source: Source, out: Path, recipe: Recipe) -> None:
+        self.source, self.out, self.recipe = source, out, recipe
+        self.origin = {**recipe.identity(), "data": {"path": source.path, "fingerprint": source.fingerprint(),
+                                                     "dataset": source.meta.get("dataset")}}
+        self.key = cache_key(self.origin)
+        self.files: FeatureFiles | None = None
+        self.reader: Prefetcher | None = None
+
+    def is_made(self) -> bool:
+        """Whether the folder holds these very features already."""
+        return is_made(self.out, self.key)
+
+    def begin(self, thumbs: int | None) -> None:
+        """Takes the folder and starts the reader, which forks: before Caffe is used. thumbs: None for the default."""
+        self.thumbs = _default_thumbs(self.source) if thumbs is None else thumbs
+        self.files = FeatureFiles(self.out, self.key, self.thumbs)
+        self.reader = Prefetcher(self.source, self.recipe.preprocess, self.recipe.batch, self.files.rows, self.thumbs)
+
+    def close(self) -> None:
+        """Ends the reader."""
+        if self.reader:
+            self.reader.close()
+
+    def finish(self, extractor: Extractor, run: RunFolder | None, console: TextIO) -> None:
+        """Computes the rows that are left and gives the folder its name. Interrupted, what is there is kept."""
+        try:
+            self.files.open(self._arrays(extractor))
+            rate = self._write_rows(extractor, console)
+        except KeyboardInterrupt:
+            self.files.checkpoint()
+            raise
+        self.files.finish(self.source.ids, self._meta(extractor, run))
+        widths = ", ".join(f"{name} ({extractor.width(name)})" for name in extractor.blobs)
+        print(f"{self.out}: {self.source.count:,} rows of {widths}, images at {rate:,.1f}/s", file=console)
+
+    def _arrays(self, extractor: Extractor) -> dict[str, tuple[tuple[int, ...], type]]:
+        """{name: (shape, dtype)} of the files to write."""
+        count = self.source.count
+        shapes = {name: ((count, extractor.width(name)), np.float32) for name in extractor.blobs}
+        shapes["labels"] = ((count,), np.int64)
+        if extractor.classifier:
+            shapes["predictions"] = ((count,), np.int64)
+        if self.thumbs:
+            shapes["thumbs"] = ((count, self.thumbs, self.thumbs, 3), np.uint8)
+        return shapes
+
+    def _write_rows(self, extractor: Extractor, console: TextIO) -> float:
+        """Extracts what is left; returns images/s."""
+        started, first = time.monotonic(), self.files.rows
+        with tqdm(total=self.source.count, initial=first, unit="image", desc=self.source.path, file=console,
+                  mininterval=0.5 if console.isatty() else 10) as bar:
+            for images, labels, thumbs in self.reader:
+                pictures = {"thumbs": thumbs} if self.thumbs else {}
+                self.files.append(**extractor(images), labels=labels, **pictures)
+                bar.update(len(labels))
+        return (self.files.rows - first) / (time.monotonic() - started)
+
+    def _meta(self, extractor: Extractor, run: RunFolder | None) -> dict:
+        """meta.json: what made the features (python/README.md lists it)."""
+        return {**self.origin, "split": self.out.name, "count": self.source.count, "bits": extractor.width("latent"),
+                "feature_dim": extractor.width("fc7"), "classes": self.source.meta.get("classes"),
+                "run": str(run) if run else None, "commit": commit()}
+
+
+def _default_thumbs(source: Source) -> int:
+    """Side of the report's pictures: the images' own when small, 64 otherwise, 0 (none) for very many images."""
+    if source.count > MANY:
+        return 0
+    image, _ = next(source.read())
+    return min(LARGE_THUMB, max(image.shape[:2]))

@@ -1,0 +1,111 @@
+"""Writes <features>/<split>/: latent.npy, fc7.npy, labels.npy, predictions.npy, thumbs.npy, ids.txt and meta.json.
+
+The arrays are memory-mapped in a folder named <split>.partial, which an interrupted extraction finds again, and which
+gets its final name when every row is there.
+"""
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from process.errors import DriverError
+from process.files import lock_folder, partial, read_json, write_json
+
+PROGRESS, META = "progress.json", "meta.json"
+CHECKPOINT_S = 10.0  # rows of at most these seconds are computed twice after an interruption
+
+
+def is_made(folder: Path, key: str) -> bool:
+    """True when the features in folder are whole and were made from the same things."""
+    meta = folder / META
+    return meta.exists() and read_json(meta).get("key") == key
+
+
+class FeatureFiles:
+    """The arrays of one split in the making. rows: how many of them are there already.
+
+    key: of the cache. thumbs: side of the pictures, which does not make features different ones but the files.
+    DriverError when another process is writing the same folder, or when it is there and holds something else.
+    """
+
+    def __init__(self, folder: Path, key: str, thumbs: int = 0) -> None:
+        self.folder, self.partial = folder, partial(folder)
+        self.made_from = {"key": key, "thumbs": thumbs}
+        if folder.exists() and not (folder / META).exists():
+            raise DriverError(f"{folder} is there and is no folder of features (it has no {META}): choose another "
+                              "--out")
+        self.partial.mkdir(parents=True, exist_ok=True)
+        self.lock = lock_folder(self.partial)
+        self.rows = self._rows_done()
+        self.arrays: dict[str, np.ndarray] = {}
+        self.checkpointed = time.monotonic()
+
+    def open(self, arrays: dict[str, tuple[tuple[int, ...], type]]) -> None:
+        """arrays: {name: (shape, dtype)}, rows along the first axis. Made new unless rows are there."""
+        if not self.rows:
+            for path in self.partial.iterdir():
+                path.unlink()
+            for name, (shape, dtype) in arrays.items():
+                _create_array(self._path(name), shape, dtype)
+        self.arrays = {name: np.load(self._path(name), mmap_mode="r+") for name in arrays}
+
+    def _path(self, name: str) -> Path:
+        return self.partial / f"{name}.npy"
+
+    def _rows_done(self) -> int:
+        """Rows an interrupted extraction of the very same features left."""
+        path = self.partial / PROGRESS
+        if not path.exists():
+            return 0
+        progress = read_json(path)
+        return progress.pop("rows") if progress.items() >= self.made_from.items() else 0
+
+    def append(self, **values: np.ndarray) -> None:
+        """Rows for every array, all of one length. Now and then what has been appended is made to last."""
+        count = len(next(iter(values.values())))
+        for name, rows in values.items():
+            self.arrays[name][self.rows:self.rows + count] = rows
+        self.rows += count
+        if time.monotonic() - self.checkpointed > CHECKPOINT_S:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """What has been appended survives from here on."""
+        for array in self.arrays.values():
+            array.flush()
+        write_json(self.partial / PROGRESS, {**self.made_from, "rows": self.rows})
+        self.checkpointed = time.monotonic()
+
+    def finish(self, ids: Sequence[str], meta: dict[str, Any]) -> None:
+        """Completes the folder and gives it its name; features made from something else are replaced."""
+        if self.rows != len(ids):
+            raise DriverError(f"{self.partial}: {self.rows} rows for {len(ids)} images; nothing was put in place. Run "
+                              "it again")
+        self.checkpoint()
+        lines = "".join(f"{image_id}\n" for image_id in ids)
+        (self.partial / "ids.txt").write_text(lines, "utf-8", "surrogateescape")  # names of files may be any bytes
+        write_json(self.partial / META, {**meta, "key": self.made_from["key"]})
+        old = self.folder.with_name(self.folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self.folder.exists():
+            self.folder.rename(old)
+        self.partial.rename(self.folder)
+        (self.folder / PROGRESS).unlink()
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _create_array(path: Path, shape: tuple[int, ...], dtype: type) -> None:
+    """An empty .npy of full size. Its blocks are reserved: a memory map on a full disk would die of SIGBUS later."""
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    size = path.stat().st_size
+    del array
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise DriverError(f"{path}: {error.strerror}: it needs {size / 1e6:.0f} MB. Free some space or choose "
+                              "another --out") from None

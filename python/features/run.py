@@ -1,0 +1,71 @@
+"""One call of extract.py, from its options to its exit status. Behind the guard's fork."""
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TextIO
+
+from caffe_files.engine import cpu_sentence, engine_in_use, freeze_weights
+from features.extraction import Extraction
+from features.extractor import Extractor
+from features.memory import check_memory
+from features.options import SPLITS, ExtractOptions
+from features.recipe import Recipe, decide
+from features.sources import FileSource, LmdbSource, Source
+from gpu import device
+from process.errors import DriverError
+
+
+def extract(options: ExtractOptions, console: TextIO) -> int:
+    """Extracts every source that is not extracted yet, all by one net; returns the exit status."""
+    gpus = device.choose(options.gpu, lambda words: print(words, file=console))
+    if len(gpus) > 1:
+        raise DriverError(f"--gpu {options.gpu}: extraction takes one GPU")
+    recipe = decide(options, None if gpus else engine_in_use(), console)
+    extractions = [Extraction(source, out, recipe) for out, source in sources_of(options).items()]
+    left = [extraction for extraction in extractions if not _is_kept(extraction, console)]
+    if not left:
+        return 0
+    _tell_device(gpus, recipe, options.any_memory, console)
+    with ExitStack() as readers:
+        for extraction in left:
+            readers.callback(extraction.close)
+            extraction.begin(options.thumbs)
+        device.use(gpus)
+        extractor = Extractor(recipe.net, recipe.weights, recipe.blobs, recipe.batch)
+        freeze_weights()
+        for extraction in left:
+            extraction.finish(extractor, options.run, console)
+    return 0
+
+
+def sources_of(options: ExtractOptions) -> dict[Path, Source]:
+    """{folder of the features: source of the images}: one, or with --databases one for each split."""
+    if options.lmdb:
+        return {options.out: LmdbSource(options.lmdb)}
+    if options.images:
+        return {options.out: FileSource(options.images, options.root)}
+    return {options.out / split: LmdbSource(split_database(options.databases, split)) for split in SPLITS}
+
+
+def split_database(databases: Path, split: str) -> Path:
+    """The originals where they are kept: the authors' evaluation resizes in float, the 256x256 pixels are rounded."""
+    originals, resized = databases / f"{split}_originals_lmdb", databases / f"{split}_lmdb"
+    if not originals.exists() and not resized.exists():
+        raise DriverError(f"--databases {databases} has neither {resized.name} nor {originals.name}: make them with "
+                          "data_prep/make_lmdb.py")
+    return originals if originals.exists() else resized
+
+
+def _is_kept(extraction: Extraction, console: TextIO) -> bool:
+    made = extraction.is_made()
+    if made:
+        print(f"{extraction.out}: kept, made from the same weights, net, pre-processing and "
+              f"{extraction.source.count:,} images", file=console)
+    return made
+
+
+def _tell_device(gpus: tuple[int, ...], recipe: Recipe, any_memory: bool, console: TextIO) -> None:
+    """Says what computes, and stops before the card does when it is too small."""
+    for gpu in device.listed(gpus) if gpus else [cpu_sentence()]:
+        print(f"device: {gpu}", file=console)
+        if gpus and not any_memory:
+            print(check_memory(recipe.net, recipe.batch, gpu), file=console)

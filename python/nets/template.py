@@ -1,0 +1,100 @@
+"""Writes the prototxt of a setting: train_val, deploy and solver, with comments that tell where their values come from.
+
+The files under prototxt/ are its output (a test holds them together).
+"""
+from pathlib import Path
+
+from caffe.proto import caffe_pb2
+
+from caffe_files.prototxt import message_text
+from nets.definitions import DATASETS, NETS, Setting, deploy, solver, train_val
+from process.files import whole_file
+
+COMMITTED = (("cifar10", "caffenet", 48), ("mnist", "caffenet", 48), ("mnist", "caffenet", 128),
+             ("yahoo1m", "caffenet", 128), ("mnist", "lenet", 48), ("digits", "lenet", 48))
+
+HEADER = {
+    "train_val": """\
+{title}: {body} with a latent layer of {bits} units between fc7 and the classifier
+(Lin, Yang, Hsiao, Chen: Deep Learning of Binary Hash Codes for Fast Image Retrieval, CVPRW 2015).
+Written by python/net_template.py: change it there. Paths are relative to the directory `caffe` is started in.""",
+    "deploy": """\
+{title} for feature extraction: blobs fc7 (after ReLU) and fc8_kevin_encode (bit j = 1 where it is >= 0.5).
+Written by python/net_template.py: change it there.""",
+    "solver": """\
+{origin}
+Written by python/net_template.py: change it there. Use it as it is:
+  caffe train -solver prototxt/{name}/solver.prototxt{weights}""",
+}
+
+# Where a layer's values come from; put before the layer in the file.
+CAFFENET_COMMENTS = {
+    "data": "256x256 BGR images minus the ILSVRC-2012 mean image; training takes random 227x227 crops and mirrors "
+            "them.",
+    "conv1": "conv1 to fc7: BVLC reference CaffeNet, unchanged, so that its ImageNet weights load by name.",
+}
+LENET_COMMENTS = {
+    "data": "28x28 grey digits, scaled to 0..1.",
+    "conv1": "conv1 to fc7: the LeNet of Caffe's MNIST example; its 500 hidden units are called fc7 here.",
+}
+HEAD_COMMENTS = {
+    "fc8_kevin": "The latent layer H, with the authors' names and fillers (bias 1, weights gaussian 0.005).",
+    "fc8_pascal": "The classifier sees H's activations only. New weights: ten times the learning rate.",
+}
+SOLVER_COMMENTS = {
+    "test_iter": "The whole test set. When the batch does not divide it, caffe train counts the first images twice in "
+                 "the\nlast batch; python/train.py counts every image once.",
+    "snapshot_prefix": "python/train.py keeps its snapshots under runs/ instead.",
+}
+ORIGINS = {"caffenet": "The authors' solver for CIFAR-10 at batch 32: 50,000 iterations, learning rate 0.001, then "
+                       "0.0001.",
+           "lenet": "The solver of Caffe's LeNet example, by iterations fitted to the data set."}
+
+
+def commented(text: str) -> str:
+    """The text as lines of comment."""
+    return "".join(f"# {line}\n" for line in text.splitlines())
+
+
+def net_text(proto: caffe_pb2.NetParameter, comments: dict[str, str]) -> str:
+    """Text format of a net, one layer after the other, each behind its comment (once a name)."""
+    left = dict(comments)
+    parts = [f'name: "{proto.name}"\n']
+    for layer in proto.layer:
+        parts.append(commented(left.pop(layer.name, "")))
+        parts.append("layer {\n" + message_text(layer, indent=2) + "}\n")
+    return "".join(parts)
+
+
+def solver_text(proto: caffe_pb2.SolverParameter) -> str:
+    """Text format of a solver, its lines behind their comments."""
+    lines = message_text(proto).splitlines(keepends=True)
+    return "".join(commented(SOLVER_COMMENTS.get(line.split(":")[0], "")) + line for line in lines)
+
+
+def files(setting: Setting, folder: Path) -> dict[str, str]:
+    """{file name: text} of a setting whose files will lie in `folder` (the solver names its net by that path)."""
+    caffenet = setting.net == "caffenet"
+    names = {"title": setting.title, "body": NETS[setting.net].title, "bits": setting.bits, "name": setting.name,
+             "origin": ORIGINS[setting.net],
+             "weights": " \\\n    -weights bvlc_reference_caffenet.caffemodel" if caffenet else ""}
+    body_comments = CAFFENET_COMMENTS if caffenet else LENET_COMMENTS
+    texts = {"train_val": net_text(train_val(setting), {**body_comments, **HEAD_COMMENTS}),
+             "deploy": net_text(deploy(setting), {}),
+             "solver": solver_text(solver(setting, folder / "train_val.prototxt"))}
+    return {f"{role}.prototxt": commented(HEADER[role].format(**names)) + text for role, text in texts.items()}
+
+
+def write(setting: Setting, parent: Path) -> Path:
+    """Writes the three files into <parent>/<name of the setting> and returns that folder."""
+    folder = parent / setting.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files(setting, folder).items():
+        with whole_file(folder / name, "w") as file:
+            file.write(text)
+    return folder
+
+
+def committed_settings() -> list[Setting]:
+    """The settings whose files are in prototxt/."""
+    return [Setting(DATASETS[dataset], net, bits) for dataset, net, bits in COMMITTED]

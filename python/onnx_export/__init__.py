@@ -1,0 +1,1 @@
+"""A deploy net and its weights as ONNX, checked against Caffe."""

@@ -1,0 +1,10 @@
+"""Which version of the project made a result."""
+import subprocess
+from pathlib import Path
+
+
+def commit() -> str | None:
+    """Short commit of the checkout this file is in, with + when it has changes; None outside git."""
+    described = subprocess.run(["git", "-C", Path(__file__).parent, "describe", "--always", "--dirty=+", "--exclude=*"],
+                               capture_output=True, text=True)
+    return described.stdout.strip() or None

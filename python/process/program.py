@@ -1,0 +1,34 @@
+"""How every program of the driver ends: an exit status, and a sentence where something went wrong."""
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from process.environment import prepare_libraries
+from process.errors import DriverError
+
+INTERRUPTED = 130  # the shell's status for a program stopped by Ctrl-C
+Options = TypeVar("Options")
+
+
+def run_program(name: str, parse: Callable[[Sequence[str] | None], Options], work: Callable[[Options], int | None],
+                argv: Sequence[str] | None = None) -> int:
+    """Calls work(parse(argv)) and returns the exit status.
+
+    0 (None counts as 0), or what the work returns; 1 after a DriverError or OSError, whose sentence goes to stderr
+    behind the program's name; 130 after Ctrl-C. A wrong command line is argparse's affair: SystemExit with status 2.
+    """
+    prepare_libraries()
+    try:
+        return work(parse(argv)) or 0
+    except (DriverError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def path_or_none(text: str) -> Path | None:
+    """For an option whose value is a path, or the word none."""
+    return None if text == "none" else Path(text)

@@ -1,0 +1,82 @@
+"""The folder of a run: where each of its files lies. The one place that spells them out."""
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from process.errors import DriverError
+from process.files import read_json
+from process.identity import sha256
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """runs/<run>. Its files need not exist."""
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def settings(self) -> Path:
+        """run.json: what the training was started with."""
+        return self.path / "run.json"
+
+    @property
+    def solver(self) -> Path:
+        """The solver that Caffe is given."""
+        return self.path / "solver.prototxt"
+
+    @property
+    def train_val(self) -> Path:
+        """The net that is trained and tested."""
+        return self.path / "train_val.prototxt"
+
+    @property
+    def deploy(self) -> Path:
+        """The net for extraction."""
+        return self.path / "deploy.prototxt"
+
+    @property
+    def final_model(self) -> Path:
+        """The weights at the end of training."""
+        return self.path / "final.caffemodel"
+
+    @property
+    def snapshots(self) -> Path:
+        """Folder of the snapshots."""
+        return self.path / "snapshots"
+
+    @property
+    def train_log(self) -> Path:
+        """Losses, speed and test accuracy as CSV."""
+        return self.path / "train_log.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The log as a picture."""
+        return self.path / "curves.png"
+
+    @property
+    def caffe_log(self) -> Path:
+        """What Caffe itself logs, of every program that worked on the run."""
+        return self.path / "caffe.log"
+
+    def read_settings(self) -> dict[str, Any]:
+        """The content of run.json. FileNotFoundError when the folder has none."""
+        return read_json(self.settings)
+
+    def initial_weights(self) -> Path:
+        """The weight file that the training started from. DriverError unless it is there and still that file."""
+        if not self.settings.exists():
+            raise DriverError(f"{self.settings} is missing, so nothing tells what {self} started from: name it with "
+                              "--weights")
+        start = self.read_settings()["weights"]
+        if not start["file"]:
+            raise DriverError(f"{self} started from the fillers: there is no net before fine-tuning")
+        weights = Path(start["file"])
+        if not weights.is_file():
+            raise DriverError(f"{self} started from {weights}, which is not there: name its place with --weights")
+        if sha256(weights) != start["sha256"]:
+            raise DriverError(f"{weights} is not what {self} started from (SHA-256 {start['sha256']}): name that "
+                              "with --weights")
+        return weights

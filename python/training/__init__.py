@@ -1,0 +1,1 @@
+"""Fine-tuning with Caffe's solver: the problem, the loop, snapshots, log, test phase, several GPUs."""

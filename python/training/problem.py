@@ -1,0 +1,109 @@
+"""What a solver file asks for, checked: net, databases, mean image, labels; how an iteration is cut into batches."""
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from caffe.proto import caffe_pb2
+
+from caffe_files.data_layer import check_data_layer
+from caffe_files.engine import engine_in_use
+from caffe_files.prototxt import data_layer, loss_bottoms, message_text, read_net, read_solver
+from process.checkout import commit
+from process.cpu import threads_in_use
+from process.errors import DriverError
+from process.identity import file_identity
+from training.plan import Plan
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the prototxt say of an iteration, before it is cut. parts: devices that share its images."""
+    images: int
+    test_batch: int
+    iter_size: int
+    parts: int
+
+
+class Problem:
+    """The solver and net to train, as messages with iter_size and batches put in.
+
+    devices: how many train together, each with batches of its own, or, with `share`, with its part of the prototxt's.
+    iter_size: passes an iteration is cut into, their gradients added; the batches shrink so that its images stay the
+    same. DriverError for a mistake in any of the files, and for images that cannot be cut so.
+    """
+
+    def __init__(self, solver_file: Path, devices: int = 1, iter_size: int | None = None, share: bool = False) -> None:
+        self.solver_file, self.devices = solver_file, devices
+        self.solver = read_solver(solver_file)
+        self.net_file = Path(self.solver.net)
+        self.net = read_net(self.net_file)
+        _, _, self.classes = loss_bottoms(self.net, self.net_file)
+        self.train_layer = data_layer(self.net, caffe_pb2.TRAIN, self.net_file)
+        self.test_layer = data_layer(self.net, caffe_pb2.TEST, self.net_file)
+        self.train_images, self.train_meta = check_data_layer(self.train_layer, self.classes, self.net_file)
+        self.test_images, self.test_meta = check_data_layer(self.test_layer, self.classes, self.net_file)
+        self._asked = Asked(self.train_layer.data_param.batch_size * self.solver.iter_size,
+                            self.test_layer.data_param.batch_size, self.solver.iter_size, devices if share else 1)
+        self.cut = self._cut(iter_size or self.solver.iter_size)
+
+    def _cut(self, iter_size: int) -> bool:
+        """Puts iter_size and the batches that go with it into solver and net; returns whether that changed anything."""
+        asked = self._asked
+        if iter_size not in self.iter_sizes():
+            raise DriverError(
+                f"{asked.images} images an iteration ({self.net_file}) cannot be cut into {iter_size * asked.parts} "
+                f"equal batches (iter_size {iter_size}" + (f", {asked.parts} GPUs" if asked.parts > 1 else "")
+                + f"). iter_size may be {', '.join(map(str, self.iter_sizes())) or 'none'}")
+        self.train_layer.data_param.batch_size, self.test_layer.data_param.batch_size = self.batches(iter_size)
+        self.solver.iter_size = iter_size
+        return (iter_size, asked.parts) != (asked.iter_size, 1)
+
+    def iter_sizes(self) -> list[int]:
+        """Those that divide the images of an iteration on one device."""
+        asked = self._asked
+        return [n for n in range(1, asked.images + 1) if asked.images % (n * asked.parts) == 0]
+
+    def batches(self, iter_size: int) -> tuple[int, int]:
+        """(training batch, test batch) of one device at this iter_size. How the test set is cut changes no result."""
+        asked = self._asked
+        share = iter_size * asked.parts
+        return asked.images // share, max(1, asked.test_batch * asked.iter_size // share)
+
+    @property
+    def batch(self) -> int:
+        """Images per iteration: Caffe's batch_size times iter_size, on every device."""
+        return self.train_layer.data_param.batch_size * self.solver.iter_size * self.devices
+
+    def batch_sentence(self) -> str | None:
+        """What an iteration is made of, when that is not one batch."""
+        batch, passes = self.train_layer.data_param.batch_size, self.solver.iter_size
+        if self.devices == passes == 1:
+            return None
+        cut = f"{passes} batches of {batch}" if passes > 1 else f"a batch of {batch}"
+        where = f" on each of {self.devices} GPUs" if self.devices > 1 else ""
+        return f"an iteration is {cut}{where}, gradients averaged: {self.batch} images"
+
+    def settings(self, plan: Plan) -> dict[str, Any]:
+        """What run.json keeps of this training (python/README.md lists it)."""
+        return {"dataset": self.train_meta.get("dataset"), "net": self.net.name, "bits": self._bits(),
+                "classes": self.classes, "seed": plan.seed, "iterations": plan.iterations, "batch": self.batch,
+                "iter_size": self.solver.iter_size, "devices": self.devices,
+                **({} if plan.gpus else {"engine": engine_in_use(), "threads": threads_in_use()}), "weights": file_identity(plan.weights),
+                "solver": message_text(self.solver), "solver_file": str(self.solver_file),
+                "net_text": message_text(self.net),
+                "train_data": _data(self.train_layer, self.train_images, self.train_meta),
+                "test_data": _data(self.test_layer, self.test_images, self.test_meta),
+                "commit": commit(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+
+    def _bits(self) -> int | None:
+        """Code length: outputs of the last InnerProduct that a Sigmoid follows."""
+        sigmoids = [layer.bottom[0] for layer in self.net.layer if layer.type == "Sigmoid"]
+        widths = [layer.inner_product_param.num_output for layer in self.net.layer
+                  if layer.type == "InnerProduct" and layer.top[0] in sigmoids]
+        return widths[-1] if widths else None
+
+
+def _data(layer: caffe_pb2.LayerParameter, images: int, meta: dict[str, Any]) -> dict[str, Any]:
+    """What run.json keeps of a database."""
+    return {"path": layer.data_param.source, "images": images, "fingerprint": meta.get("fingerprint")}
