@@ -175,7 +175,7 @@ RESULTS := $(RUN_DIR)/eval/results.json
 # The committed prototxt where there is one, otherwise written by the same template.
 SETTING := $(DATASET)_$(NET)_$(BITS)
 PROTOTXT := $(if $(wildcard prototxt/$(SETTING)/solver.prototxt),prototxt/$(SETTING),build/prototxt/$(SETTING))
-build/prototxt/%/solver.prototxt: python/net_template.py $(wildcard python/nets.py python/nets/*.py) | $(CAFFE_READY)
+build/prototxt/%/solver.prototxt: python/net_template.py $(wildcard python/nets/*.py) | $(CAFFE_READY)
 	@$(PYTHON) python/net_template.py --dataset $(DATASET) --net $(NET) --bits $(BITS) --out build/prototxt
 
 MEAN := data/ilsvrc_2012_mean.binaryproto
@@ -294,9 +294,8 @@ lint: .venv/.dev  ## ruff, with the rules of pyproject.toml
 	@.venv/bin/ruff check .
 
 # nvidia.py needs nothing but a python3: without a GPU nothing is installed or built to say so (status 3).
-NVIDIA := $(firstword $(wildcard python/gpu/nvidia.py python/nvidia.py))
 gpu-check:  ## on a machine with an NVIDIA GPU: Caffe's own GPU tests, activations and 200 iterations on GPU and CPU
-	@status=0; listed=$$($(SYSTEM_PYTHON) $(NVIDIA)) || status=$$?; \
+	@status=0; listed=$$($(SYSTEM_PYTHON) python/gpu/nvidia.py) || status=$$?; \
 	[ $$status != 3 ] || { echo "gpu-check: no NVIDIA GPU here, nothing was run: $$listed"; exit 0; }; \
 	echo "$$listed"; [ $$status = 0 ] && $(MAKE) gpu-checked CUDA=1 $(GPU_CHECK)
 
