@@ -4,7 +4,7 @@ Counted are the blobs (data, and diff in training), what layers keep beside them
 the batches read ahead, and allowances for cuDNN's workspaces and for CUDA itself. What a training or an extraction
 makes of it is in their rooms.
 
-An estimate: never compared with what a GPU really took, for none was at hand.
+An estimate: never compared with what a GPU really took, for none was available.
 """
 import json
 import tempfile

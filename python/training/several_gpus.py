@@ -8,8 +8,8 @@ Each rank reads every N-th image of the database (Caffe's Data layer does). Grad
 so weights and momentum are the same everywhere. Crops, mirrors and dropout are drawn by each rank for itself. Tests,
 snapshots and the loss that is shown are rank 0's; the others wait for it in the next exchange.
 
-Written after Caffe's python/train.py and src/caffe/parallel.cpp and never run on GPUs: no machine with two was at hand.
-The tests run it on the CPU, with an exchange in Python in NCCL's place.
+Written after Caffe's python/train.py and src/caffe/parallel.cpp and never run on GPUs: no machine with two was
+available. The tests run it on the CPU, with an exchange in Python in NCCL's place.
 """
 import multiprocessing
 import os

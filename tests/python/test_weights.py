@@ -1,5 +1,6 @@
 """Weight files: what of them a net takes, and what is wrong with them, told before Caffe aborts."""
 import os
+from pathlib import Path
 
 import caffe
 import numpy as np
@@ -95,7 +96,7 @@ def test_a_file_cut_off(tiny_run, problem, call, kept):
 def test_files_that_are_something_else(tmp_path, content, words):
     (tmp_path / "model").write_bytes(content)
     with pytest.raises(DriverError, match=words):
-        read_caffemodel(str(tmp_path / "model"))
+        read_caffemodel(tmp_path / "model")
 
 
 def test_no_file(problem, call):
@@ -136,11 +137,11 @@ def test_shapes(stored, wanted, agree):
 
 def test_the_imagenet_convolutions_load_into_the_cifar10_net(real_data):
     net = caffe.Net(os.path.join(REPO, "prototxt/cifar10_caffenet_48/deploy.prototxt"), caffe.TEST)
-    path = f"{real_data}/alexnet_conv1-5_quantised.caffemodel"
+    path = Path(real_data, "alexnet_conv1-5_quantised.caffemodel")
     found = match(path, net)
     assert found.loaded == ["conv1", "conv2", "conv3", "conv4", "conv5"]
     assert found.unused == []
     assert found.initialised == ["fc6", "fc7", "fc8_kevin", "fc8_pascal"]
-    net.copy_from(path)
+    net.copy_from(str(path))
     assert net.params["conv1"][0].data.std() > 0.01
     assert not net.params["fc8_kevin"][0].data.any()
