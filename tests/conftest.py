@@ -21,7 +21,10 @@ def problem(tmp_path, monkeypatch):
 
 @pytest.fixture
 def call(capfd):
-    """call(program, *arguments) -> (exit status, what it said). In this process up to the driver's own fork: quicker than `run`."""
+    """call(program, *arguments) -> (exit status, what it said).
+
+    In this process up to the driver's own fork: quicker than `run`.
+    """
     def call(program, *arguments):
         capfd.readouterr()
         cv2.setNumThreads(1)  # another test may have started OpenCV's threads, which a fork does not survive
@@ -45,7 +48,8 @@ def tiny_run(tmp_path_factory):
     from caffe_cases import run, write_problem
     folder = tmp_path_factory.mktemp("tiny")
     mean = write_problem(folder)
-    status, said = run("train.py", "--solver", "solver.prototxt", "--run", "run", "--weights", "none", "--gpu", "none", cwd=folder)
+    status, said = run("train.py", "--solver", "solver.prototxt", "--run", "run", "--weights", "none", "--gpu", "none",
+                       cwd=folder)
     assert status == 0, said
     return types.SimpleNamespace(folder=folder, run=folder / "run", mean=mean, said=said)
 

@@ -2,10 +2,10 @@
 import os
 
 import pytest
-from features.sources import FileSource
-from process.errors import DriverError
 
+from features.sources import FileSource
 from prep.errors import PrepError
+from process.errors import DriverError
 from sources.lists import ListFiles, load_lists
 
 # Text of a list -> its entries.

@@ -17,8 +17,8 @@ def engine_in_use() -> str:
     if asked not in ENGINES:
         raise DriverError(f"CAFFE_ENGINE={asked}: no such engine; {' or '.join(ENGINES)}")
     if asked == "onednn" and not built:
-        raise DriverError("this build of Caffe is without oneDNN: `make caffe ONEDNN=1` builds it in, ENGINE=caffe does "
-                          "without")
+        raise DriverError("this build of Caffe is without oneDNN: `make caffe ONEDNN=1` builds it in, ENGINE=caffe "
+                          "does without")
     return asked
 
 

@@ -57,7 +57,8 @@ def decide(options: ExtractOptions, engine: str | None, console: TextIO) -> Reci
     mean = read_mean(asked.mean) if asked.mean else None
     size = asked.resize or crop if mean is None else mean.shape[1]
     return Recipe(net, weights, wanted_blobs(options.latent_blob, options.feature_blob), asked.mean,
-                  Preprocessor(options.protocol, channels, crop, size, mean, asked.scale), options.batch or batch, engine)
+                  Preprocessor(options.protocol, channels, crop, size, mean, asked.scale), options.batch or batch,
+                  engine)
 
 
 def _net_and_weights(options: ExtractOptions) -> tuple[Path | None, Path]:

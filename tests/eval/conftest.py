@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from evaluation_cases import write_split
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from references import hamming_distance
 from scipy.stats import spearmanr
 
 from measures.agreement import agree_on_labels, agree_on_rankings, compare_ap, most_different, overlap, rank_correlation
-from references import hamming_distance
 from search.codes import pack
 from search.rankings import Ranking
 from search.retrieval import Database, Retrieval

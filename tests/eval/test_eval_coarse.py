@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from references import hamming_ranking
 
 from basics.program import EvalError
-from references import hamming_ranking
 from search.coarse import CodeIndex
 from search.codes import pack
 from search.nearest import SAMPLE, true_positions

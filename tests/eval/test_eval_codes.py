@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from references import hamming_distance
 
 from basics.program import EvalError
-from references import hamming_distance
 from search.codes import binarise, pack, unpack
 
 

@@ -5,13 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
+from page_reader import Reader
 
 import evaluate
 from basics.program import EvalError
 from compare import main
 from measures import published
 from measures.published import RELEASED_FILE
-from page_reader import Reader
 
 CLASSES = ["cat", "<dog>", "ship"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluation_cases import run
+from references import hamming_ranking, textbook_ap, two_stage_ranking
 
 import evaluate
 from basics.program import EvalError
-from evaluation_cases import run
-from references import hamming_ranking, textbook_ap, two_stage_ranking
 from search.feature_set import load_features
 from search.searches import default_radius
 

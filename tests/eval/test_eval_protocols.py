@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from references import hamming_ranking, textbook_ap
 
 from basics.program import EvalError
 from measures.average_precision import mean_ap, ranking_ap
-from references import hamming_ranking, textbook_ap
 from search.coarse import CodeIndex
 from search.codes import pack
 from search.protocols import PROTOCOLS, sample_queries, split_rows

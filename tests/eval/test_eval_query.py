@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from references import two_stage_ranking
 
 import query
 from basics.program import EvalError
-from references import two_stage_ranking
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from references import hamming_ranking, textbook_ap, two_stage_ranking
 
 import evaluate
-from references import hamming_ranking, textbook_ap, two_stage_ranking
 
 QUERIES, DATABASE, RADIUS = 20, 400, 3
 

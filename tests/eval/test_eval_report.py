@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 import pytest
+from page_reader import Reader
 
 import evaluate
 from basics.program import EvalError
 from measures.published import comparable, figures
-from page_reader import Reader
 from pages import report
 from pages.figures import spread
 

@@ -6,10 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
+from evaluation_cases import call, run
 
 import evaluate
 from basics.program import EvalError
-from evaluation_cases import call, run
 from measures import saved
 from pages.html_page import page_key
 from search import made_from

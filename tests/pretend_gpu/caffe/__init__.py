@@ -16,8 +16,9 @@ __file__ = os.path.join(_real, "__init__.py")
 with open(__file__) as _source:
     exec(compile(_source.read(), __file__, "exec"))
 
-from caffe import _caffe  # noqa: E402
 from pretend_nccl import NCCL  # noqa: E402, F401
+
+from caffe import _caffe  # noqa: E402
 
 
 def _abort(words):
