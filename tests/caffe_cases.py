@@ -118,7 +118,7 @@ def change(path, old, new):
 
 
 def start(program, *arguments, cwd):
-    """A program of the driver in a session of its own; BLAS in one thread keeps the tests' small nets quick."""
+    """A program of the driver in a session of its own; one thread keeps the tests' small nets quick."""
     return subprocess.Popen(
         [sys.executable, os.path.join(REPO, "python", program), *map(str, arguments)],
         cwd=cwd,
@@ -126,7 +126,7 @@ def start(program, *arguments, cwd):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        env=dict(os.environ, OPENBLAS_NUM_THREADS="1", GLOG_minloglevel="0"),
+        env=dict(os.environ, OMP_NUM_THREADS="1", GLOG_minloglevel="0"),
     )
 
 

@@ -7,7 +7,9 @@ import types
 import cv2
 import pytest
 
-os.environ.setdefault("GLOG_minloglevel", "2")  # Caffe logs every net it builds; set before pycaffe is loaded
+# Read when pycaffe is loaded. Caffe logs every net it builds; the tests' nets are too small for a second thread.
+os.environ.setdefault("GLOG_minloglevel", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

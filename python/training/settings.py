@@ -9,6 +9,7 @@ from process.run_folder import RunFolder
 # What may differ when a run goes on: how long it trains, and where things lie.
 MAY_CHANGE = ("iterations", "started", "commit", "solver_file")
 LATER_ONES = ("iter_size", "devices", "threads")  # not in run.json of earlier versions
+CALLED = {"threads": "number of threads"}  # in a message, where the name alone says too little
 SHOWN = 80  # characters of a setting in a message
 
 
@@ -25,7 +26,8 @@ def check_unchanged(run: RunFolder, settings: dict[str, Any]) -> None:
         if name in may_change or (name in LATER_ONES and name not in before):
             continue
         if without_places(before.get(name)) != without_places(now):
-            raise DriverError(f"{run} was started with another {name} ({_short(before.get(name))}; now {_short(now)}). "
+            raise DriverError(f"{run} was started with another {CALLED.get(name, name)} "
+                              f"({_short(before.get(name))}; now {_short(now)}). "
                               "Give the new run another name (RUN=, --run) or remove the old one")
 
 
