@@ -278,7 +278,8 @@ compare-cifar: finished-run released-model $(CAFFE_READY) $(MEAN)  ## the author
 	@$(PYTHON) eval/compare.py --features ours=$(RUN_DIR)/features released=$(RELEASED_DIR)/features \
 	    --out $(RELEASED_DIR)/compare $${EXPECTED:+--expected released}
 
-bench: $(CAFFE_READY)  ## databases and driver against Caffe's own programs (DATA=class folders)
+bench: .venv/.bench $(CAFFE_READY)  ## layers beside PyTorch, databases and driver beside Caffe's own programs
+	@for net in lenet caffenet; do $(PYTHON) python/bench_layers.py --net $$net; done
 	@$(PYTHON) data_prep/bench_prep.py $${DATA:+--data "$$DATA"}
 	@$(PYTHON) python/bench_driver.py
 

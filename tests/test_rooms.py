@@ -18,8 +18,19 @@ ROOMS = {
     "python/training": ("process", "caffe_files", "gpu"),
     "python/features": ("process", "caffe_files", "nets", "gpu"),
     "python/onnx_export": ("process", "caffe_files", "nets", "features"),
-    "python/checks": ("process", "caffe_files", "gpu", "training", "features"),
+    "python/checks": ("process", "caffe_files", "nets", "gpu", "training", "features"),
     "python": ("process", "caffe_files", "nets", "gpu", "training", "features", "onnx_export", "checks"),
+    "data_prep/prep": (),
+    "data_prep/downloads": ("prep",),
+    "data_prep/sources": ("prep", "downloads"),
+    "data_prep/databases": ("prep", "downloads", "sources"),
+    "data_prep": ("prep", "downloads", "sources", "databases"),
+    "eval/basics": (),
+    "eval/search": ("basics",),
+    "eval/measures": ("basics", "search"),
+    "eval/pages": ("basics", "search", "measures"),
+    "eval/benchmarks": ("basics", "search", "measures"),
+    "eval": ("basics", "search", "measures", "pages", "benchmarks"),
 }
 FOLDERS = sorted({room.split("/")[0] for room in ROOMS})
 FILES = [path for room in ROOMS for path in sorted((REPO / room).glob("*.py"))]

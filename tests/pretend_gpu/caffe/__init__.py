@@ -1,5 +1,6 @@
-"""Caffe as on a machine with GPUs, for tests on one without: first on PYTHONPATH it is the real pycaffe whose GPU calls go to the
-CPU. Beside it an nvidia-smi. Environment:
+"""Caffe as on a machine with GPUs, for tests on one without.
+
+First on PYTHONPATH it is the real pycaffe whose GPU calls go to the CPU. Beside it an nvidia-smi. Environment:
 
 PRETEND_ABORT       words a CUDA build would abort with, when it is put on a GPU
 PRETEND_FULL_AFTER  iterations after which a solver finds the GPU's memory full,
@@ -22,7 +23,8 @@ from caffe import _caffe  # noqa: E402
 
 
 def _abort(words):
-    os.write(2, f"F1124 02:12:26.123456  1234 common.cpp:152] Check failed: {words}\n*** Check failure stack trace: ***\n".encode())
+    os.write(2, f"F1124 02:12:26.123456  1234 common.cpp:152] Check failed: {words}\n"
+                "*** Check failure stack trace: ***\n".encode())
     os.abort()
 
 
@@ -60,4 +62,6 @@ def _after_any_backward(net, callback):
         _after_backward(net, callback)
 
 
-_caffe.Solver.step, _caffe.Solver.add_callback, _caffe.Net.after_backward = _full_step, _add_any_callback, _after_any_backward
+_caffe.Solver.step = _full_step
+_caffe.Solver.add_callback = _add_any_callback
+_caffe.Net.after_backward = _after_any_backward
