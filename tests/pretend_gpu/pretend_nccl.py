@@ -1,4 +1,4 @@
-"""What Caffe's NCCL object does for the driver, on CPUs, through a socket: rank 0's weights for all, averaged gradients."""
+"""What Caffe's NCCL object does for the driver, on CPUs, by a socket: rank 0's weights for all, averaged gradients."""
 import os
 import tempfile
 import time
