@@ -27,9 +27,11 @@ LANES = 64        # entries compared at once
 TILE = 4096       # distances that are made, then looked through, while they lie in the first cache
 SHARED = 1 << 15  # codes that a few queries look through one after the other, while they lie in the second cache
 AT_ONCE = 16      # such queries
+BINS = 4096       # of a histogram of real numbers
 SIGMAS = 2.5      # of the number of sampled entries: how much wider a first radius is than the sample says
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
+approximate = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})   # sums in any order
 part = njit(nogil=True, inline="always", error_model="numpy")
 
 
@@ -534,3 +536,88 @@ def score_lists(ids, query_labels, db_labels, precision_sums, hits, hits_at):
                 total += found / (k + 1)
         precision_sums[q] = total
         hits[q] = found
+
+
+@approximate
+def quantise(rows, centre, largest_code, codes, offset, scales, squares, errors, sums):
+    """Round rows (n, d) less the centre (d,) to whole numbers of -largest_code..largest_code, each row with its own scale.
+
+    Into codes (n, d): the numbers plus `offset`; scales (n,): row = scale * number + rest; squares (n,): scale^2 times
+    the sum of the squared numbers; errors (n,): Euclidean norm of the rest; sums (n,) int64 of the numbers.
+    """
+    for i in range(len(rows)):
+        largest = 0.0
+        for j in range(len(centre)):
+            largest = max(largest, abs(rows[i, j] - centre[j]))
+        scale = largest / largest_code if largest > 0 else 1.0
+        per_scale, square, error, total = 1 / scale, 0, 0.0, 0
+        for j in range(len(centre)):
+            value = rows[i, j] - centre[j]
+            number = np.int32(np.rint(value * per_scale))
+            rest = value - scale * number
+            codes[i, j] = number + offset
+            square, total = square + number * number, total + number
+            error += rest * rest
+        scales[i], squares[i], errors[i], sums[i] = scale, scale * scale * square, np.sqrt(error), total
+
+
+@compiled
+def limit_of_nearest(values, top_k, histogram):
+    """A limit with at least `top_k` of the values (N,) up to it, and few more: the end of the k-th smallest's bin."""
+    lowest, highest = values[0], values[0]
+    for value in values:
+        lowest, highest = min(lowest, value), max(highest, value)
+    width = (np.float64(highest) - lowest) / len(histogram)
+    if not width > 0:
+        return np.float64(highest)
+    per_width = (1 - 1e-6) / width
+    histogram[:] = 0
+    for value in values:
+        histogram[np.int64((np.float64(value) - lowest) * per_width)] += 1
+    return lowest + (rank_at(histogram, top_k) + 1) / per_width
+
+
+@compiled
+def candidates_by_eight_bits(products, query, offset, database, top_k, slack, candidates):
+    """Which entries may be among the `top_k` nearest of each query: into candidates (B, N) bool.
+
+    products (B, N) int32 of the quantised rows, those of the queries with `offset` added; query and database: scales,
+    squares, errors and sums as from `quantise`. With d the distance of the quantised rows, the true one is within
+    d -+ (error of the query + error of the entry) by the triangle inequality. slack (B,): for rounding here.
+    """
+    query_scales, query_squares, query_errors, _ = query
+    scales, squares, errors, sums = database
+    histogram, upper = np.empty(BINS, np.int64), np.empty(products.shape[1], np.float32)
+    for i in range(len(products)):
+        factor = 2 * query_scales[i]
+        for j in range(len(upper)):
+            squared = query_squares[i] + squares[j] - factor * scales[j] * (products[i, j] - offset * sums[j])
+            upper[j] = np.sqrt(max(squared, 0.0)) + errors[j]
+        limit = limit_of_nearest(upper, top_k, histogram) + 2 * query_errors[i] + slack[i]
+        for j in range(len(upper)):
+            candidates[i, j] = upper[j] - 2 * errors[j] <= limit
+
+
+@compiled
+def bounds_by_directions(products, query, database, margin):
+    """Lower bounds of squared distances, in place of the float32 products (B, N) of the leading directions.
+
+    query and database: squared norms and what the directions leave over, (B,) and (N,) float64 each:
+    |q - x|^2 >= |q|^2 + |x|^2 - 2 Pq.Px - 2 rest(q) rest(x). margin: for rounding, over |q|^2 + |x|^2.
+    """
+    query_squares, query_rests = query
+    squares, rests = database
+    for i in range(len(products)):
+        square, rest = query_squares[i], 2 * query_rests[i]
+        for j in range(products.shape[1]):
+            products[i, j] = (1 - margin) * (square + squares[j]) - 2.0 * products[i, j] - rest * rests[j]
+
+
+@compiled
+def candidates_by_bounds(bounds, top_k, candidates):
+    """The entries with the `top_k` smallest bounds, and few more: into candidates (B, N) bool."""
+    histogram = np.empty(BINS, np.int64)
+    for i in range(len(bounds)):
+        limit = limit_of_nearest(bounds[i], top_k, histogram)
+        for j in range(bounds.shape[1]):
+            candidates[i, j] = bounds[i, j] <= limit
