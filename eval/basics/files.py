@@ -11,16 +11,15 @@ from basics.program import EvalError
 
 @contextmanager
 def whole_file(path: Path, mode="wb", **options):
-    """Open a file that gets its name only if the block ends well and its content is on the disk.
+    """Open a file that gets its name only if the block ends well: a full disk or an error leaves nothing.
 
-    Until then it is called <name>.partial; a full disk or an error leaves nothing under either name.
+    Until then it is called <name>.partial. Not forced onto the disk before: all that eval/ writes is made again in
+    minutes, and what a power cut leaves of it has no valid key.
     """
     partial = path.with_name(path.name + ".partial")
     try:
         with open(partial, mode, **options) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -111,11 +111,15 @@ class Evaluation:
 
     def key(self, lists: dict[str, dict], tables: dict[str, dict]) -> str:
         """Tells results.json and the report made with these lists and tables from all others."""
-        scored = [[split_digest(split, name) for name in ("predictions", "thumbs")] + [split.ids, split.meta]
-                  for split in (self.queries, self.database)]
-        labels = array_digest(self.queries.labels, self.database.labels)
         run = [self.options.run.name] + [file_digest(self.options.run / name) for name in ("run.json", "train_log.csv")]
-        return json_digest([VERSION, lists, tables, asdict(self.options.protocol), labels, scored, run])
+        return json_digest([VERSION, lists, tables, asdict(self.options.protocol), self._scored, run])
+
+    @cached_property
+    def _scored(self) -> list:
+        """What scoring and the report read of the features beside codes and fc7."""
+        labels = array_digest(self.queries.labels, self.database.labels)
+        return [labels] + [[split_digest(split, "predictions"), split_digest(split, "thumbs"), split.ids, split.meta]
+                           for split in (self.queries, self.database)]
 
 
 def load_evaluation(options: EvaluationOptions) -> Evaluation:

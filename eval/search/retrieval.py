@@ -146,14 +146,14 @@ def load_pretrained(directory: Path, retrieval: Retrieval) -> Pretrained:
     """The Pretrained of a retrieval's images. EvalError unless they are the same, in the same order, prepared alike."""
     splits = load_features(directory, latent_required=False)
     for before, after in zip(splits, (retrieval.test, retrieval.database.train)):
-        check_same_images(before, after)
+        check_pretrained(before, after)
     test, train = (split.fc7 for split in splits)
     return Pretrained(picked(test, retrieval.query_rows), joined(train, test, retrieval.database.joining),
                       splits[0].meta.get("blobs", {}).get("fc7", "fc7"),
                       json_digest([split_digest(split, "fc7") for split in splits]))
 
 
-def check_same_images(before: Split, after: Split):
+def check_pretrained(before: Split, after: Split):
     """EvalError unless `before` has fc7 of the images of `after`."""
     if before.fc7 is None:
         raise EvalError(f"{before.folder / 'fc7.npy'} is missing: es-pretrained needs fc7 of the pretrained net")

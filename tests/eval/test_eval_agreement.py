@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from measures.agreement import agree_on_labels, agree_on_rankings, compare_ap, most_different, overlap, rank_correlation
-from search.codes import pack
 from references import hamming_distance
+from search.codes import pack
 from search.rankings import Ranking
 from search.retrieval import Database, Retrieval
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from references import textbook_ap
 from measures.average_precision import average_precision, score_ranking
 from measures.relevance import relevance
+from references import textbook_ap
 
 
 def test_average_precision_by_hand():

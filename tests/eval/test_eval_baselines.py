@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from measures.baselines import METHODS, baseline_codes
 from basics.program import EvalError
+from measures.baselines import METHODS, baseline_codes
 
 
 def two_planes(count, rng):

@@ -7,8 +7,8 @@ import pytest
 
 import bench_eval
 from benchmarks.contests import faiss_searches
-from search.codes import pack
 from search.coarse import CodeIndex
+from search.codes import pack
 
 
 def test_all_parts_run(tmp_path, capsys):

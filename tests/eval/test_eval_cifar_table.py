@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from cifar_table import main
 from basics.program import EvalError
+from cifar_table import main
 
 
 def results_file(folder, bits, value, **changes):

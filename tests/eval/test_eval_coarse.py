@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from search.codes import pack
-from search.coarse import CodeIndex
-from search.nearest import SAMPLE, true_positions
 from basics.program import EvalError
 from references import hamming_ranking
+from search.coarse import CodeIndex
+from search.codes import pack
+from search.nearest import SAMPLE, true_positions
 
 
 def codes_of(kind, count, bits, rng):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from search.codes import binarise, pack, unpack
 from basics.program import EvalError
 from references import hamming_distance
+from search.codes import binarise, pack, unpack
 
 
 def test_half_is_a_one():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import evaluate
-from compare import main
 from basics.program import EvalError
+from compare import main
 from measures import published
 from measures.published import RELEASED_FILE
 from page_reader import Reader

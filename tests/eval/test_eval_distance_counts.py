@@ -5,10 +5,10 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from search.codes import pack
-from search.coarse import CodeIndex
 from measures.distance_counts import DistanceCounts, count_distances, tie_aware_average_precision
 from references import hamming_distance, textbook_ap
+from search.coarse import CodeIndex
+from search.codes import pack
 
 
 def counts_of(distances, relevant, bits):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from search.codes import pack
-from search.coarse import CodeIndex
 from basics.program import EvalError
 from references import euclidean_distance, two_stage_ranking
+from search.coarse import CodeIndex
+from search.codes import pack
 from search.fine import Fc7Index, exhaustive, hierarchical
 
 

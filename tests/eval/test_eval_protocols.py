@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from search.codes import pack
-from search.coarse import CodeIndex
 from basics.program import EvalError
-from references import hamming_ranking, textbook_ap
 from measures.average_precision import mean_ap, ranking_ap
+from references import hamming_ranking, textbook_ap
+from search.coarse import CodeIndex
+from search.codes import pack
 from search.protocols import PROTOCOLS, sample_queries, split_rows
 
 
