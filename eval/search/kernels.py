@@ -12,16 +12,24 @@ What is called from here alone is merged into its callers (`part`): numba would 
 """
 
 import os
+import sys
 from pathlib import Path
 
 # Read by numba when it is imported: compiled code belongs to the checkout, as other generated files do.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).resolve().parents[2] / "build" / "numba"))
 
 import numpy as np  # noqa: E402
-from llvmlite import ir  # noqa: E402
-from numba import njit, uint64, void  # noqa: E402
-from numba.core import cgutils  # noqa: E402
-from numba.extending import intrinsic  # noqa: E402
+
+from basics.program import EvalError  # noqa: E402
+
+try:
+    from llvmlite import ir
+    from numba import njit, uint64, void
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+except ImportError as error:
+    raise EvalError(f"numba, which compiles the searches, cannot be used ({error}): `make setup` installs what eval/ needs, "
+                    "or install the versions of requirements.txt") from None
 
 LANES = 64        # entries compared at once
 TILE = 4096       # distances that are made, then looked through, while they lie in the first cache
@@ -33,6 +41,17 @@ SIGMAS = 2.5      # of the number of sampled entries: how much wider a first rad
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 approximate = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})   # sums in any order
 part = njit(nogil=True, inline="always", error_model="numpy")
+
+
+_announced = False
+
+
+def announce_compilation():
+    """Say once, on stderr, that what follows is compiled first, unless compiled code is kept from an earlier run."""
+    global _announced
+    if not _announced and not any(Path(os.environ["NUMBA_CACHE_DIR"]).glob("*/kernels.*.nbi")):
+        print("compiling the searches for this processor, once: about a minute", file=sys.stderr)
+    _announced = True
 
 
 def _lanes(builder, value, kind):
@@ -220,6 +239,23 @@ def write_sorted(found, near, kept, histogram, ids, distances):
             distances[place] = distance
 
 
+@part
+def sampled_radius(sample, size, query, top_k, count, buffer, histogram):
+    """A radius that very likely holds `top_k` of `count` entries, and not many more, from `size` of them."""
+    scan(sample, query, 0, size, buffer)
+    count_near(buffer, size, histogram)
+    expected = top_k * size / count
+    spread = SIGMAS * np.sqrt(expected) if size < count else 0.0
+    return rank_at(histogram, np.int64(np.ceil(expected + spread))) if size > 0 else len(histogram) - 1
+
+
+@compiled
+def first_radius(sample, size, query, top_k, count, levels, distances):
+    """`sampled_radius` of one query. `distances` gives the dtype alone."""
+    buffer, histogram = np.empty(TILE, distances.dtype), np.empty(levels, np.int64)
+    return sampled_radius(sample, size, query, top_k, count, buffer, histogram)
+
+
 @compiled
 def search_all(columns, count, sample, size, queries, places, levels, ids, distances, misled):
     """The nearest entries of queries[place] for each of `places`, into those rows of ids and distances (Q, top_k).
@@ -233,18 +269,15 @@ def search_all(columns, count, sample, size, queries, places, levels, ids, dista
     histogram, buffer = np.empty(levels, np.int64), np.empty(TILE + LANES, distances.dtype)
     found, near = np.empty((AT_ONCE, room), np.int32), np.empty((AT_ONCE, room), distances.dtype)
     kept, radius = np.empty(AT_ONCE, np.int64), np.empty(AT_ONCE, np.int64)
-    expected = top_k * size / count
-    rank = np.int64(np.ceil(expected + (SIGMAS * np.sqrt(expected) if size < count else 0.0)))
     for group in range(0, len(places), AT_ONCE):
         members = places[group:group + AT_ONCE]
         for i in range(len(members)):
-            scan(sample, queries[members[i]], 0, size, buffer)
-            count_near(buffer, size, histogram)
-            kept[i], radius[i] = 0, rank_at(histogram, rank)
+            kept[i] = 0
+            radius[i] = sampled_radius(sample, size, queries[members[i]], top_k, count, buffer, histogram)
         for start in range(0, count, SHARED):
             for i in range(len(members)):
-                kept[i], radius[i] = collect_range(columns, queries[members[i]], start, min(start + SHARED, count), radius[i],
-                                                   top_k, buffer, found[i], near[i], kept[i], histogram)
+                kept[i], radius[i] = collect_range(columns, queries[members[i]], start, min(start + SHARED, count),
+                                                   radius[i], top_k, buffer, found[i], near[i], kept[i], histogram)
         for i in range(len(members)):
             misled[members[i]] = kept[i] < top_k
             write_sorted(found[i], near[i], kept[i], histogram, ids[members[i]], distances[members[i]])
@@ -387,12 +420,12 @@ def write_marked(marks, ids, done):
 
 
 @compiled
-def copy_repeated(places, sources, ids, distances):
-    """Rows of queries that equal an earlier one: copy the earlier one's result."""
-    for place in places:
-        if sources[place] != place:
-            ids[place] = ids[sources[place]]
-            distances[place] = distances[sources[place]]
+def copy_repeated(start, stop, sources, ids, distances):
+    """Rows start..stop of the results whose query equals an earlier one, sources[row]: copy that one's results."""
+    for row in range(start, stop):
+        if sources[row] != row:
+            ids[row] = ids[sources[row]]
+            distances[row] = distances[sources[row]]
 
 
 @compiled
