@@ -28,8 +28,8 @@ def score_ranking(ids: np.ndarray, query_labels: np.ndarray, db_labels: np.ndarr
 
     def work(rows):
         hits_at = np.zeros(top_k, np.int64)
-        kernels.score_lists(np.ascontiguousarray(ids[rows]), labels[0][rows], labels[1], precision_sums[rows], hits[rows],
-                            hits_at)
+        kernels.score_lists(np.ascontiguousarray(ids[rows]), labels[0][rows], labels[1], precision_sums[rows],
+                            hits[rows], hits_at)
         return hits_at
 
     hits_at = np.sum(map_blocks(work, count, QUERIES_PER_TASK, threads, "scoring"), axis=0)

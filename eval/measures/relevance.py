@@ -9,7 +9,7 @@ from search import kernels
 
 @dataclass(frozen=True)
 class Relevant:
-    """Relevant rows of the database for each query: rows[starts[g]:starts[g + 1]], ascending, with g = groups[query]."""
+    """Relevant rows of the database for query q, ascending: rows[starts[g]:starts[g + 1]] with g = groups[q]."""
 
     groups: np.ndarray
     starts: np.ndarray
@@ -38,7 +38,7 @@ def relevant_groups(query_labels: np.ndarray, db_labels: np.ndarray) -> Relevant
 
 
 def comparable_labels(query_labels: np.ndarray, db_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as the kernels compare them: classes numbered (Q,) and (N,) int32, or sets of labels as bits (., words)."""
+    """Labels as the kernels compare them: numbered classes (Q,) and (N,) int32, or sets as bits (., bytes)."""
     if query_labels.ndim == 1:
         classes, numbers = np.unique(np.concatenate([query_labels, db_labels]), return_inverse=True)
         numbers = numbers.astype(np.int32)

@@ -21,8 +21,9 @@ QUERIES_PER_TASK = 64
 
 @dataclass(frozen=True)
 class WholeRanking:
-    """counts: DistanceCounts of (Q, bits + 1); cutoffs: (C,) the K of AP@K, ascending; precision_sums (Q, C) float64 and
-    hits (Q, C): summed precision at the relevant entries among the first K, and how many those are."""
+    """counts: DistanceCounts (Q, bits + 1); cutoffs (C,): the K of AP@K, ascending; precision_sums (Q, C) float64 and
+    hits (Q, C): summed precision at the relevant entries among the first K, and how many those are.
+    """
 
     counts: DistanceCounts
     cutoffs: np.ndarray

@@ -88,7 +88,7 @@ class CodeIndex:
         return result[:, :self.count]
 
     def query_words(self, query_codes: np.ndarray) -> np.ndarray:
-        """Query codes as the kernels take them, (Q, words) uint64. EvalError unless they are packed like the database."""
+        """Query codes as the kernels take them, (Q, words) uint64. EvalError unless packed like the database."""
         if query_codes.shape[1:] != (self.words,) or query_codes.dtype != self.word_dtype:
             raise EvalError(f"query codes of {query_codes.shape[1:]} {query_codes.dtype} words cannot be compared "
                             f"with database codes of ({self.words},) {self.word_dtype} words: "
@@ -126,8 +126,11 @@ class CodeIndex:
         size = -(-size // kernels.TILE) * kernels.TILE
 
         def within(radius):
-            parts = map_blocks(lambda rows: kernels.search_part(self.columns, query, rows.start, rows.stop, radius, top_k,
-                                                                self.levels, distances), self.count, size, threads)
+            def work(rows):
+                return kernels.search_part(self.columns, query, rows.start, rows.stop, radius, top_k, self.levels,
+                                           distances)
+
+            parts = map_blocks(work, self.count, size, threads)
             return [np.concatenate(arrays) for arrays in zip(*parts)]
 
         found, near = within(kernels.first_radius(self.sample, self.sample_size, query, top_k, self.count, self.levels,

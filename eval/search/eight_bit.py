@@ -34,8 +34,9 @@ def _is_exact(function) -> bool:
 def _call(function, left, right, result):
     (rows, depth), columns = left.shape, len(right)
     size, factor = ctypes.c_int64, ctypes.c_float
-    status = function(ctypes.c_char(b"N"), ctypes.c_char(b"T"), ctypes.c_char(b"F"), size(rows), size(columns), size(depth),
-                      factor(1), left.ctypes.data_as(ctypes.c_void_p), size(depth), ctypes.c_uint8(0),
+    status = function(ctypes.c_char(b"N"), ctypes.c_char(b"T"), ctypes.c_char(b"F"),
+                      size(rows), size(columns), size(depth), factor(1),
+                      left.ctypes.data_as(ctypes.c_void_p), size(depth), ctypes.c_uint8(0),
                       right.ctypes.data_as(ctypes.c_void_p), size(depth), ctypes.c_int8(0),
                       factor(0), result.ctypes.data_as(ctypes.c_void_p), size(columns), FIXED)
     if status:

@@ -6,6 +6,7 @@ within a Hamming radius, then fills up in Hamming order if the pool is smaller t
 The order is that of float64 arithmetic, equal distances keep database order (fine_block.py).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,11 +87,15 @@ def squared_norms(fc7: np.ndarray, what: str) -> np.ndarray:
     return norms
 
 
-def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int | None = None) -> FineResult:
-    """The `top_k` nearest of the whole database for each query (FineResult)."""
+def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int | None = None,
+               choose: Callable = choose_screen) -> FineResult:
+    """The `top_k` nearest of the whole database for each query (FineResult).
+
+    choose: gives the screen (screen.py) that leaves entries out first, or None. It changes the time, not the result.
+    """
     check_search(query_fc7, index, top_k)
     alike_blocks = alike(query_fc7)
-    screen = choose_screen(query_fc7, alike_blocks, index, top_k, threads)
+    screen = choose(query_fc7, alike_blocks, index, top_k, threads)
     if screen is None:
         blocks = block_slices(len(query_fc7), query_block(len(index)))
         return _search(query_fc7, index, top_k, threads, "exhaustive fc7 search", blocks, lambda rows: None)

@@ -28,8 +28,8 @@ try:
     from numba.core import cgutils
     from numba.extending import intrinsic
 except ImportError as error:
-    raise EvalError(f"numba, which compiles the searches, cannot be used ({error}): `make setup` installs what eval/ needs, "
-                    "or install the versions of requirements.txt") from None
+    raise EvalError(f"numba, which compiles the searches, cannot be used ({error}): `make setup` installs what eval/ "
+                    "needs, or install the versions of requirements.txt") from None
 
 LANES = 64        # entries compared at once
 TILE = 4096       # distances that are made, then looked through, while they lie in the first cache
@@ -57,8 +57,8 @@ def announce_compilation():
 def _lanes(builder, value, kind):
     """A vector of LANES integers of one type, all equal to `value`."""
     vector = ir.VectorType(kind, LANES)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
-    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+    empty, places = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(builder.insert_element(empty, value, ir.IntType(32)(0)), empty, places)
 
 
 def _lanes_at(builder, place, kind):
@@ -74,11 +74,12 @@ def compare(_, columns, query, start, distances, at):
     sums, and takes numba many times as long to compile.
     """
     def emit(context, builder, signature, arguments):
-        codes, words, _, results, _ = (context.make_array(kind)(context, builder, value) if hasattr(kind, "ndim") else None
-                                       for kind, value in zip(signature.args, arguments))
+        codes, words, results = (context.make_array(signature.args[i])(context, builder, arguments[i])
+                                 for i in (0, 1, 3))
         word, lane = ir.IntType(64), ir.IntType(signature.args[3].dtype.bitwidth)
         vector = ir.VectorType(word, LANES)
-        counter = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), f"llvm.ctpop.v{LANES}i64")
+        counter = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]),
+                                                 f"llvm.ctpop.v{LANES}i64")
         count, run = cgutils.unpack_tuple(builder, codes.shape)
         total = cgutils.alloca_once(builder, vector)
         builder.store(ir.Constant(vector, [0] * LANES), total)
@@ -337,9 +338,9 @@ def equal_codes(columns, one, other):
 
 @compiled
 def rows_of_groups(groups, count):
-    """Rows of each of `count` groups, ascending: (starts (count + 1,), rows), group g being rows[starts[g]:starts[g + 1]].
+    """Rows of each of `count` groups, ascending: (starts (count + 1,), rows).
 
-    groups (N,): the group of each row; a negative one belongs to none.
+    groups (N,): the group of each row; a negative one belongs to none. Group g is rows[starts[g]:starts[g + 1]].
     """
     sizes = np.zeros(count + 1, np.int64)
     for i in range(len(groups)):
@@ -388,9 +389,10 @@ def write_entries(codes, near, starts, rows, marks, ids, distances):
             last += 1
         begun = done
         if last == first + 1:
-            for place in range(starts[codes[first]], min(starts[codes[first] + 1], starts[codes[first]] + len(ids) - done)):
+            place = starts[codes[first]]
+            while place < starts[codes[first] + 1] and done < len(ids):
                 ids[done] = rows[place]
-                done += 1
+                place, done = place + 1, done + 1
         else:
             mark_entries(codes[first:last], starts, rows, marks)
             done = write_marked(marks, ids, done)
@@ -408,7 +410,7 @@ def mark_entries(codes, starts, rows, marks):
 
 @part
 def write_marked(marks, ids, done):
-    """Write the marked entries, ascending, from place `done` on while there is room, and clear all marks: the next place."""
+    """Write the marked entries, ascending from place `done` on while there is room; clear all marks. The next place."""
     for i in range(len(marks)):
         mask = marks[i]
         marks[i] = 0
@@ -462,7 +464,8 @@ def count_all(distances, count, counters, histogram):
     for i in range(whole, count):
         counters[0, distances[i]] += 1
     for distance in range(len(histogram)):
-        histogram[distance] = counters[0, distance] + counters[1, distance] + counters[2, distance] + counters[3, distance]
+        count_of_two = counters[0, distance] + counters[1, distance]
+        histogram[distance] = count_of_two + counters[2, distance] + counters[3, distance]
 
 
 @compiled
@@ -508,7 +511,8 @@ def prepare_runs(total, relevant, places, seen, run_sums, cutoffs, cuts):
 
 
 @compiled
-def measure(columns, count, numbers, queries, groups, starts, members, cutoffs, total, relevant, precision_sums, hits, distances):
+def measure(columns, count, numbers, queries, groups, starts, members, cutoffs, total, relevant, precision_sums, hits,
+            distances):
     """Everything that follows from the ranking of all entries, for each query, from one scan.
 
     columns: of the `count` entries; or of distinct codes, numbers (count,) saying which of them each entry has.
@@ -556,7 +560,8 @@ def share_label(query_labels, query, db_labels, entry):
 
 @compiled
 def score_lists(ids, query_labels, db_labels, precision_sums, hits, hits_at):
-    """Precision summed over the hits of ranked lists ids (Q, K), into (Q,); hits, into (Q,); hits at each place added to (K,).
+    """Of ranked lists ids (Q, K): precision summed over the hits, (Q,), and hits, (Q,); hits at each place are added to
+    hits_at (K,).
 
     Labels: class numbers (Q,) and (N,), or sets of labels as bits of (Q, words) and (N, words) unsigned integers.
     """
@@ -573,7 +578,7 @@ def score_lists(ids, query_labels, db_labels, precision_sums, hits, hits_at):
 
 @approximate
 def quantise(rows, centre, largest_code, codes, offset, scales, squares, errors, sums):
-    """Round rows (n, d) less the centre (d,) to whole numbers of -largest_code..largest_code, each row with its own scale.
+    """Round rows (n, d) less the centre (d,) to whole numbers, at most largest_code, each row by its own scale.
 
     Into codes (n, d): the numbers plus `offset`; scales (n,): row = scale * number + rest; squares (n,): scale^2 times
     the sum of the squared numbers; errors (n,): Euclidean norm of the rest; sums (n,) int64 of the numbers.

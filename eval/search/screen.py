@@ -4,8 +4,8 @@
 only entries whose lower bound is within the `top_k`-th smallest upper bound go on to the same float32 product and
 float64 order as without a screen, so ids and distances stay what they are.
 
-    EightBits    rows rounded to 8 bits, multiplied by oneDNN. The true distance differs from that of the rounded rows by
-                 at most the two rounding errors (triangle inequality), which are known for every row.
+    EightBits    rows rounded to 8 bits, multiplied by oneDNN. The true distance differs from that of the rounded
+                 rows by at most the two rounding errors (triangle inequality), which are known for every row.
     Directions   projections P on a few leading directions of the data: |q - x|^2 >= |Pq - Px|^2 + (rest(q) - rest(x))^2
 
 Queries that are alike share a block: their candidates overlap, so few rows are fetched and multiplied.

@@ -168,7 +168,7 @@ def test_without_numba_a_program_ends_with_a_sentence():
 
 def test_compiling_is_told_once(tmp_path):
     """Where nothing compiled is kept, and only there."""
-    code = "from search.coarse import CodeIndex; import numpy as np; [CodeIndex(np.zeros((1, 1), np.uint8)) for _ in 'ab']"
+    code = "import numpy as np; from search.coarse import CodeIndex; [CodeIndex(np.zeros((1, 1), 'u1')) for _ in 'ab']"
     assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).stderr.count("compiling the searches") == 1
     (tmp_path / "search_0").mkdir()
     (tmp_path / "search_0/kernels.scan.nbi").touch()

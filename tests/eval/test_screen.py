@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.made_up import synthetic
+from benchmarks.made_up import defeating, synthetic
 from search import eight_bit, screen
 from search.fine import Fc7Index, exhaustive
 from search.screen import Directions, EightBits, alike, choose_screen
@@ -61,12 +61,11 @@ def test_screens_leave_most_of_clustered_features_out(make):
 
 @pytest.mark.parametrize("kind", FEATURES)
 @pytest.mark.parametrize("make", SCREENS)
-def test_a_screened_search_finds_the_same(make, kind, monkeypatch):
+def test_a_screened_search_finds_the_same(make, kind):
     rng = np.random.default_rng(1)
     queries, index = FEATURES[kind](rng, QUERIES), Fc7Index(FEATURES[kind](rng, DATABASE))
     plain = exhaustive(queries, index, 25)
-    monkeypatch.setattr("search.fine.choose_screen", lambda fc7, blocks, index, top_k, threads: make(index, threads))
-    screened = exhaustive(queries, index, 25)
+    screened = exhaustive(queries, index, 25, choose=lambda fc7, blocks, index, top_k, threads: make(index, threads))
     assert np.array_equal(screened.ids, plain.ids)
     assert screened.euclidean == pytest.approx(plain.euclidean, rel=1e-3)
     assert screened.pool.tolist() == [DATABASE] * QUERIES
@@ -102,11 +101,7 @@ def test_clusters_get_a_screen_and_small_work_gets_none(monkeypatch):
 def test_what_defeats_both_gets_none(monkeypatch):
     """No direction leads, and one unit a row spoils its scale of 8 bits."""
     monkeypatch.setattr(screen, "SMALLEST_WORK", 0)
-    rng = np.random.default_rng(3)
-    queries, database = rng.random((2500, 1024), np.float32), rng.random((5000, 1024), np.float32)
-    for rows in (queries, database):
-        rows[np.arange(len(rows)), rng.integers(0, 1024, len(rows))] = 1e4
-    assert chosen(queries, database) is type(None)
+    assert chosen(defeating(2500, 1024, seed=3), defeating(5000, 1024, seed=4)) is type(None)
 
 
 def test_without_the_library_directions_remain(monkeypatch):
