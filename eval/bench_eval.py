@@ -15,22 +15,24 @@ import numpy as np
 from basics.files import write_json
 from basics.program import EvalError, run_program
 from basics.rows import default_threads
-from benchmarks.contests import TOP_K, bench_codes, bench_cost, bench_fine
+from benchmarks.contests import TOP_K, bench_codes, bench_cost, bench_defeat, bench_fine, bench_sizes
 from benchmarks.large import bench_large
 from benchmarks.made_up import Side, synthetic, uniform
 from search.feature_set import load_features
 
-CONTESTS = ("codes", "fine", "cost")
+CONTESTS = ("codes", "sizes", "fine", "defeat", "cost")
+SIZES = (1000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """bits: code lengths; large: images of the large database, 0 for none."""
+    """bits: code lengths; sizes: databases that few queries are asked of; large: images of the largest, 0 for none."""
 
     queries: int
     database: int
     dimension: int
     bits: list[int]
+    sizes: list[int]
     features: Path | None
     rounds: int
     only: list[str]
@@ -49,7 +51,9 @@ def parse_arguments(argv: list[str] | None) -> BenchOptions:
     add("--queries", type=int, default=10000, help="default: %(default)s")
     add("--database", type=int, default=50000, help="default: %(default)s")
     add("--dimension", type=int, default=4096, help="units of fc7 (default: %(default)s)")
-    add("--bits", type=int, nargs="+", default=[48, 128], help="default: 48 128")
+    add("--bits", type=int, nargs="+", default=[12, 32, 48, 64, 128, 256], help="default: 12 32 48 64 128 256")
+    add("--sizes", type=int, nargs="+", default=list(SIZES),
+        help="databases that few queries are asked of (default: 1,000 to 10,000,000)")
     add("--features", type=Path, help="time a run's own codes and fc7 as well")
     add("--rounds", type=int, default=3, help="best of so many (default: %(default)s)")
     add("--only", nargs="*", choices=CONTESTS, default=list(CONTESTS), help="default: all")
@@ -58,8 +62,8 @@ def parse_arguments(argv: list[str] | None) -> BenchOptions:
     add("--scratch", type=Path, help="where --large writes (default: the system's)")
     add("--out", type=Path, help="JSON file for the figures")
     options = BenchOptions(**vars(parser.parse_args(argv)))
-    if min(options.queries, options.database, options.rounds, *options.bits) < 1:
-        raise EvalError("--queries, --database, --rounds and --bits must be at least 1")
+    if min(options.queries, options.database, options.rounds, *options.bits, *options.sizes) < 1:
+        raise EvalError("--queries, --database, --rounds, --bits and --sizes must be at least 1")
     return options
 
 
@@ -68,6 +72,11 @@ def bench(options: BenchOptions) -> dict:
     figures = {"threads": default_threads()}
     if "codes" in options.only:
         figures |= bench_code_lengths(options)
+    if "sizes" in options.only:
+        figures["sizes"] = {str(bits): bench_sizes(bits, options.sizes, options.rounds) for bits in options.bits}
+    if "defeat" in options.only:
+        title = f"fc7 that no screen helps with, {options.size} x {options.dimension:,}"
+        figures["defeat"] = bench_defeat(title, options.queries, options.database, options.dimension, options.rounds)
     if {"fine", "cost"} & set(options.only):
         figures |= bench_fc7(options)
     if options.features:

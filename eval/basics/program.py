@@ -33,15 +33,18 @@ def tell_interruption():
     return INTERRUPTED
 
 
-def _end_interrupted_imports(kind, error, trace):
-    """sys.excepthook: Ctrl-C while a program still imports numpy ends as it does later, without a traceback."""
+def _end_imports(kind, error, trace):
+    """sys.excepthook: Ctrl-C, or a missing package, while a program still imports ends as later, without a traceback."""
+    if issubclass(kind, EvalError):
+        print(f"error: {error}", file=sys.stderr)
+        os._exit(1)
     if not issubclass(kind, KeyboardInterrupt):
         return sys.__excepthook__(kind, error, trace)
     tell_interruption()
     os._exit(INTERRUPTED)
 
 
-sys.excepthook = _end_interrupted_imports   # at import: `run_program` is reached only once everything is imported
+sys.excepthook = _end_imports   # at import: `run_program` is reached only once everything is imported
 
 
 def positive(text):

@@ -34,3 +34,11 @@ def synthetic(queries: int, database: int, bits: int, dimension: int, seed: int 
         fc7 = latent.astype(np.float32) @ to_fc7
         sides.append(Side(latent @ to_bits >= 0, labels, np.maximum(fc7, 0, out=fc7)))
     return tuple(sides)
+
+
+def defeating(count: int, dimension: int, seed: int = 0) -> np.ndarray:
+    """fc7 (count, dimension) float32 that no screen helps: no direction leads, and one unit spoils a row's scale."""
+    rng = np.random.default_rng(seed)
+    rows = rng.random((count, dimension), np.float32)
+    rows[np.arange(count), rng.integers(0, dimension, count)] = 100
+    return rows

@@ -14,6 +14,7 @@ from basics.program import EvalError
 from measures import published
 from measures.agreement import agree_on_labels, agree_on_rankings, compare_ap, most_different
 from measures.scoring import accuracy, score_classes, score_retrieval
+from measures.whole_ranking import CodeRankings
 from search.feature_set import Split, load_features
 from search.protocols import PROTOCOLS
 from search.rankings import Ranking
@@ -70,10 +71,11 @@ def check_same_images(first: Split, other: Split):
 def score_model(name: str, queries: Split, database: Split, threads: int | None = None) -> Model:
     """Search by codes and measure one model."""
     protocol = PROTOCOLS["cvprw15"]
-    retrieval = Retrievals(queries, database).by(protocol)
+    retrievals = Retrievals(queries, database)
+    retrieval = retrievals.by(protocol)
     options = SearchOptions(protocol.list_length(len(database)))
     rankings = run_searches(retrieval, ["bcs"], options, threads=threads)
-    found, ap = score_retrieval(retrieval, rankings, protocol, threads)
+    found, ap = score_retrieval(CodeRankings(retrievals, [protocol], threads), rankings, protocol, threads)
     kept = ("protocol", "top_k", "bits", "queries", "database", "map", "map_tie_aware", "precision_at_k", "codes")
     results = {"name": name, "directory": str(queries.folder.parent), **{key: found[key] for key in kept}}
     results["codes"]["exactly_half"] = sum(int(np.count_nonzero(split.latent == 0.5)) for split in (queries, database))

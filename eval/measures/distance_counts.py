@@ -1,6 +1,6 @@
 """How many images, and how many relevant ones, lie at each Hamming distance of each query.
 
-One pass over all pairs, from which follow: the mean pool for every T, precision within a radius, the
+From one pass over all pairs (whole_ranking.py) follow: the mean pool for every T, precision within a radius, the
 recall-precision curve, the histograms within and between classes, and mAP@K free of the order of ties.
 """
 
@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from math import lgamma
 
 import numpy as np
-
-from measures.relevance import relevant_rows
-from search.coarse import CodeIndex
 
 
 @dataclass
@@ -44,22 +41,6 @@ class DistanceCounts:
         within = self.relevant.sum(axis=0)
         between = (self.total - self.relevant).sum(axis=0)
         return within / max(within.sum(), 1), between / max(between.sum(), 1)
-
-
-def count_distances(index: CodeIndex, query_codes: np.ndarray, query_labels: np.ndarray, db_labels: np.ndarray,
-                    bits: int, threads: int | None = None) -> DistanceCounts:
-    """DistanceCounts of packed query codes (Q, words) of `bits` bits against an index."""
-    total = np.empty((len(query_codes), bits + 1), np.int32)
-    relevant = np.empty_like(total)
-    members = relevant_rows(query_labels, db_labels)
-
-    def count(rows, scanned):
-        for row, distances in zip(range(rows.start, rows.stop), scanned):
-            total[row] = np.bincount(distances, minlength=bits + 1)
-            relevant[row] = np.bincount(distances[members(row)], minlength=bits + 1)
-
-    index.visit(query_codes, count, threads, "distance counts")
-    return DistanceCounts(total, relevant)
 
 
 def tie_aware_average_precision(counts: DistanceCounts, top_k: int) -> np.ndarray:

@@ -2,35 +2,35 @@
 
 import numpy as np
 
-from measures.average_precision import mean_ap, ranking_ap, score_ranking
-from measures.distance_counts import DistanceCounts, count_distances, tie_aware_average_precision
+from measures.average_precision import mean_ap, score_ranking
+from measures.distance_counts import DistanceCounts, tie_aware_average_precision
+from measures.whole_ranking import CodeRankings
 from search.codes import unpack
 from search.feature_set import Split
 from search.protocols import PROTOCOLS, Protocol
 from search.rankings import Ranking
-from search.retrieval import Retrieval, Retrievals
+from search.retrieval import Retrieval
 
 WORST = 8
 RADIUS_WITHIN = 2
 
 
-def score_retrieval(retrieval: Retrieval, rankings: dict[str, Ranking], protocol: Protocol,
+def score_retrieval(by_codes: CodeRankings, rankings: dict[str, Ranking], protocol: Protocol,
                     threads: int | None = None) -> tuple[dict, dict[str, np.ndarray]]:
-    """(results, {search: AP of each query}): results are for results.json.
+    """(results, {search: AP of each query}) of one protocol: results are for results.json.
 
     `map`, `precision_at_k` and `top_k` are those of the codes (bcs), by the protocol. Lists that are shorter than K (a
     protocol that ranks everything) give precision@k for their length, and `map_k` says for which K the mAP of a search
     with fc7 is; that of the codes is then ranked anew over all.
     """
-    database = retrieval.database
+    retrieval, whole = by_codes.by(protocol)
+    database, counts = retrieval.database, whole.counts
     top_k = protocol.depth(len(database))
-    counts = count_distances(database.code_index, retrieval.query_codes, retrieval.query_labels, database.labels,
-                             retrieval.bits, threads)
     searches, ap = {}, {}
     for name, ranking in rankings.items():
         searches[name], ap[name] = score_lists(retrieval, ranking, protocol, threads)
     if "bcs" in searches and (protocol.divisor == "all" or top_k > searches["bcs"]["map_k"]):
-        ap["bcs"] = codes_ap(retrieval, protocol, threads)
+        ap["bcs"] = whole.ap(top_k, protocol.divisor)
         searches["bcs"] |= {"map": mean_ap(ap["bcs"], protocol.zero_hit), "map_k": top_k,
                             "ap_divisor": protocol.divisor}
     results = {"protocol": protocol.name, "top_k": top_k, "bits": retrieval.bits, "queries": len(retrieval),
@@ -59,20 +59,15 @@ def score_lists(retrieval: Retrieval, ranking: Ranking, protocol: Protocol,
     return entry, scores["ap"]
 
 
-def codes_ap(retrieval: Retrieval, protocol: Protocol, threads: int | None = None) -> np.ndarray:
-    """AP of each query by codes as the protocol defines it, over all that it ranks: (Q,)."""
-    database = retrieval.database
-    return ranking_ap(database.code_index, retrieval.query_codes, retrieval.query_labels, database.labels,
-                      protocol.depth(len(database)), protocol.divisor, threads)
-
-
-def score_protocols(retrievals: Retrievals, threads: int | None = None) -> list[dict]:
+def score_protocols(by_codes: CodeRankings) -> list[dict]:
     """mAP by codes under every named protocol: [{protocol, description, map, map_zero_hits_left_out, top_k, ...}]."""
     table = []
     for protocol in PROTOCOLS.values():
-        retrieval = retrievals.by(protocol)
-        ap, database = codes_ap(retrieval, protocol, threads), len(retrieval.database)
-        table.append({"protocol": protocol.name, "description": protocol.description, "top_k": protocol.depth(database),
+        retrieval, whole = by_codes.by(protocol)
+        database = len(retrieval.database)
+        top_k = protocol.depth(database)
+        ap = whole.ap(top_k, protocol.divisor)
+        table.append({"protocol": protocol.name, "description": protocol.description, "top_k": top_k,
                       "queries": len(ap), "database": database, "ap_divisor": protocol.divisor,
                       "map": mean_ap(ap), "map_zero_hits_left_out": mean_ap(ap, "left-out")})
     return table

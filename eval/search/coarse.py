@@ -1,15 +1,21 @@
-"""Coarse search: exhaustive Hamming ranking of packed codes, equal distances in database order (nearest.py)."""
+"""Coarse search: exhaustive Hamming ranking of packed codes, equal distances in database order (kernels.py).
 
-from collections.abc import Callable
+A stable order is what MATLAB's sort gave the authors.
+"""
+
+from functools import cached_property
 
 import numpy as np
 
 from basics.program import EvalError
-from basics.rows import block_slices, map_blocks
-from search.nearest import stable_nearest
+from basics.rows import default_threads, map_blocks
+from search import kernels
 
-QUERIES_PER_TASK = 256
-QUERIES_AT_ONCE = 8      # share one pass of numpy calls: fewer calls, and their temporaries stay in cache
+QUERIES_PER_TASK = 128
+SAMPLE = 2048               # entries that a query's first radius is estimated from
+QUERIES_FOR_GROUPS = 256    # so many pay for looking which codes repeat
+REPEATED_SHARE = 0.5        # of the entries: with more distinct codes than that, comparing each entry is as fast
+ENTRIES_PER_PART = 1 << 18  # a thread's share of a single query: less is not worth a thread
 
 
 class CodeIndex:
@@ -20,92 +26,118 @@ class CodeIndex:
 
         search     the nearest entries of each query
         distances  all distances, in memory at once
-        visit      all distances, shown to a function part by part, on several threads
-        scan       the same in this thread
+        layout     what the kernels that rank all entries scan (measures/whole_ranking.py)
     """
 
     def __init__(self, db_codes: np.ndarray):
         if len(db_codes) == 0:
             raise EvalError("the database holds no codes: extract features of at least one image")
+        kernels.announce_compilation()
         self.count, self.words = db_codes.shape
         self.word_dtype = db_codes.dtype
-        self.columns = np.ascontiguousarray(db_codes.T)  # one contiguous run per word: XOR streams through it
-        largest = 8 * self.word_dtype.itemsize * self.words
-        self.distance_dtype = np.dtype(np.uint8 if largest < 256 else np.uint16)
+        self.columns = kernels.columns_of(db_codes)
+        self.levels = 8 * self.word_dtype.itemsize * self.words + 1     # distances are 0 to levels - 1
+        self.distance_dtype = np.dtype(np.uint8 if self.levels <= 256 else np.uint16)
+        sample = db_codes[::max(1, self.count // SAMPLE)]
+        self.sample, self.sample_size = kernels.columns_of(sample), len(sample)
 
     @property
     def nbytes(self) -> int:
         """Memory that the index takes."""
-        return self.columns.nbytes
+        return self.columns.nbytes + self.sample.nbytes
+
+    @cached_property
+    def groups(self) -> tuple | None:
+        """Entries by code where codes repeat: (columns of the distinct codes, starts (D + 1,), rows (N,), code of each
+        entry (N,)), code d being that of rows[starts[d]:starts[d + 1]]. None where most codes are distinct."""
+        codes, first = kernels.number_equal(self.columns, self.count)
+        if len(first) > REPEATED_SHARE * self.count:
+            return None
+        distinct = kernels.columns_of(np.ascontiguousarray(self.columns[:, first].T))
+        return distinct, *kernels.rows_of_groups(codes, len(first)), codes
+
+    def layout(self, queries: int) -> tuple[np.ndarray, np.ndarray]:
+        """(columns, code of each entry (N,)): of the distinct codes where they repeat, and there are many queries;
+        else of all entries, and no codes."""
+        groups = self.groups if queries >= QUERIES_FOR_GROUPS else None
+        return (self.columns, np.empty(0, np.int32)) if groups is None else (groups[0], groups[3])
 
     def search(self, query_codes: np.ndarray, top_k: int, threads: int | None = None):
         """The `top_k` nearest database entries of each query, nearest first, ties in database order.
 
         Returns ids (Q, top_k) int32 and distances (Q, top_k). Raises EvalError if top_k is not in 1..N.
         """
+        queries = self.query_words(query_codes)
         check_top_k(top_k, self.count)
-        ids = np.empty((len(query_codes), top_k), np.int32)
-        distances = np.empty((len(query_codes), top_k), self.distance_dtype)
-
-        def keep(rows, scanned):
-            ids[rows], distances[rows] = stable_nearest(scanned, top_k)
-
-        self.visit(query_codes, keep, threads, "coarse search")
+        ids = np.empty((len(queries), top_k), np.int32)
+        distances = np.empty((len(queries), top_k), self.distance_dtype)
+        threads = threads or default_threads()
+        if len(queries) < threads and self.count >= 2 * ENTRIES_PER_PART:
+            for row, query in enumerate(queries):
+                self._search_in_parts(query, ids[row], distances[row], threads)
+        else:
+            self._search_together(queries, ids, distances, threads)
         return ids, distances
 
     def distances(self, query_codes: np.ndarray, threads: int | None = None) -> np.ndarray:
         """All distances of some queries: (Q, N), in memory at once."""
-        result = np.empty((len(query_codes), self.count), self.distance_dtype)
+        queries = self.query_words(query_codes)
+        result = np.empty((len(queries), self.columns.shape[1]), self.distance_dtype)
+        map_blocks(lambda rows: kernels.distances_to_all(self.columns, queries[rows], result[rows]), len(queries),
+                   QUERIES_PER_TASK, threads)
+        return result[:, :self.count]
 
-        def keep(rows, scanned):
-            result[rows] = scanned
-
-        self.visit(query_codes, keep, threads)
-        return result
-
-    def visit(self, query_codes: np.ndarray, use: Callable, threads: int | None = None, title: str | None = None):
-        """Call `use(rows, distances)` for a few queries at a time, from several threads at once, until all were seen.
-
-        rows: slice of the queries; distances: (B, N), overwritten afterwards. `title` names the progress bar.
-        """
-        self._check_queries(query_codes)
-
-        def work(task):
-            self._scan(query_codes[task], lambda rows, scanned: use(
-                slice(task.start + rows.start, task.start + rows.stop), scanned))
-
-        map_blocks(work, len(query_codes), QUERIES_PER_TASK, threads, title)
-
-    def scan(self, query_codes: np.ndarray, use: Callable):
-        """`visit` in this thread."""
-        self._check_queries(query_codes)
-        self._scan(query_codes, use)
-
-    def _check_queries(self, query_codes):
+    def query_words(self, query_codes: np.ndarray) -> np.ndarray:
+        """Query codes as the kernels take them, (Q, words) uint64. EvalError unless packed like the database."""
         if query_codes.shape[1:] != (self.words,) or query_codes.dtype != self.word_dtype:
             raise EvalError(f"query codes of {query_codes.shape[1:]} {query_codes.dtype} words cannot be compared "
                             f"with database codes of ({self.words},) {self.word_dtype} words: "
                             "extract both with one net")
+        return np.ascontiguousarray(kernels.columns_of(query_codes)[:, :len(query_codes)].T)
 
-    def _scan(self, query_codes, use):
-        shape = (min(QUERIES_AT_ONCE, len(query_codes)), self.count)
-        scratch = [np.empty(shape, kind) for kind in (self.distance_dtype, self.word_dtype, np.uint8)]
-        for rows in block_slices(len(query_codes), QUERIES_AT_ONCE):
-            buffers = [buffer[:rows.stop - rows.start] for buffer in scratch]
-            self._fill(query_codes[rows], *buffers)
-            use(rows, buffers[0])
+    def _search_together(self, queries, ids, distances, threads):
+        """Equal queries are searched once; each thread takes some of the others."""
+        numbers, first = kernels.number_equal(np.ascontiguousarray(queries.T), len(queries))
+        places = first.astype(np.int64)
+        groups = self.groups if len(places) >= QUERIES_FOR_GROUPS else None
+        misled = np.zeros(len(queries), bool)
 
-    def _fill(self, query_codes, distances, difference, word_distance):
-        """Distances of a few queries (B, words) to all entries, into `distances` (B, N).
+        def search(places, sample_size, title=None):
+            def work(rows):
+                if groups is None:
+                    kernels.search_all(self.columns, self.count, self.sample, sample_size, queries, places[rows],
+                                       self.levels, ids, distances, misled)
+                else:
+                    kernels.search_distinct(*groups[:3], queries, places[rows], self.levels, ids, distances)
 
-        difference (B, N) words and word_distance (B, N) bytes are scratch.
-        """
-        np.bitwise_xor(self.columns[0], query_codes[:, :1], out=difference)
-        np.bitwise_count(difference, out=distances)
-        for word in range(1, self.words):
-            np.bitwise_xor(self.columns[word], query_codes[:, word:word + 1], out=difference)
-            np.bitwise_count(difference, out=word_distance)
-            np.add(distances, word_distance, out=distances)
+            map_blocks(work, len(places), QUERIES_PER_TASK, threads, title)
+
+        search(places, self.sample_size, "coarse search")
+        search(np.flatnonzero(misled), 0)
+        if len(places) < len(queries):
+            sources = places[numbers]
+            map_blocks(lambda rows: kernels.copy_repeated(rows.start, rows.stop, sources, ids, distances), len(queries),
+                       QUERIES_PER_TASK, threads)
+
+    def _search_in_parts(self, query, ids, distances, threads):
+        """One query: each thread takes a part of the database."""
+        top_k = len(ids)
+        size = -(-self.count // min(threads, self.count // ENTRIES_PER_PART))
+        size = -(-size // kernels.TILE) * kernels.TILE
+
+        def within(radius):
+            def work(rows):
+                return kernels.search_part(self.columns, query, rows.start, rows.stop, radius, top_k, self.levels,
+                                           distances)
+
+            parts = map_blocks(work, self.count, size, threads)
+            return [np.concatenate(arrays) for arrays in zip(*parts)]
+
+        found, near = within(kernels.first_radius(self.sample, self.sample_size, query, top_k, self.count, self.levels,
+                                                  distances))
+        if len(found) < top_k:  # the sample misled
+            found, near = within(self.levels - 1)
+        kernels.write_sorted(found, near, len(found), np.empty(self.levels, np.int64), ids, distances)
 
 
 def check_top_k(top_k: int, count: int):

@@ -6,6 +6,7 @@ within a Hamming radius, then fills up in Hamming order if the pool is smaller t
 The order is that of float64 arithmetic, equal distances keep database order (fine_block.py).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from basics.program import EvalError
 from basics.rows import block_slices, evenly, map_blocks
 from search.coarse import CodeIndex, check_top_k
 from search.fine_block import ROWS_PER_TASK, rank_block
+from search.screen import alike, choose_screen
 
 BLOCK_BYTES = 1 << 27       # of float32 products held at once
 QUERIES_PER_BLOCK = 1024
@@ -54,6 +56,10 @@ class Fc7Index:
     def __len__(self):
         return len(self.fc7)
 
+    def sample(self, most: int) -> "Fc7Index":
+        """An index of at most `most` rows, evenly taken."""
+        return Fc7Index(self.rows(evenly(len(self), most)))
+
     def rows(self, wanted: slice | np.ndarray, threads: int | None = None) -> np.ndarray:
         """float32 activations of some rows; `slice(None)` gives all, without a copy where possible."""
         if isinstance(wanted, slice):
@@ -81,10 +87,25 @@ def squared_norms(fc7: np.ndarray, what: str) -> np.ndarray:
     return norms
 
 
-def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int | None = None) -> FineResult:
-    """The `top_k` nearest of the whole database for each query (FineResult)."""
-    blocks = block_slices(len(query_fc7), query_block(len(index)))
-    return _search(query_fc7, index, top_k, threads, "exhaustive fc7 search", blocks, lambda rows: None)
+def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int | None = None,
+               choose: Callable = choose_screen) -> FineResult:
+    """The `top_k` nearest of the whole database for each query (FineResult).
+
+    choose: gives the screen (screen.py) that leaves entries out first, or None. It changes the time, not the result.
+    """
+    check_search(query_fc7, index, top_k)
+    alike_blocks = alike(query_fc7)
+    screen = choose(query_fc7, alike_blocks, index, top_k, threads)
+    if screen is None:
+        blocks = block_slices(len(query_fc7), query_block(len(index)))
+        return _search(query_fc7, index, top_k, threads, "exhaustive fc7 search", blocks, lambda rows: None)
+
+    def candidates(rows):
+        return screen.candidates(np.asarray(query_fc7[rows], np.float32), top_k, threads)
+
+    result = _search(query_fc7, index, top_k, threads, "exhaustive fc7 search", alike_blocks, candidates)
+    result.pool[:] = len(index)
+    return result
 
 
 def hierarchical(query_fc7: np.ndarray, index: Fc7Index, top_k: int, code_index: CodeIndex, query_codes: np.ndarray,
@@ -132,12 +153,17 @@ def like_queries(query_codes: np.ndarray, most: int) -> list[np.ndarray]:
     return [rows[part] for rows in members for part in block_slices(len(rows), most)]
 
 
-def _search(query_fc7, index, top_k, threads, title, blocks, pools):
-    """Rank block by block; `pools(rows)` gives the (B, N) bool mask of candidates, or None for all."""
+def check_search(query_fc7: np.ndarray, index: Fc7Index, top_k: int):
+    """EvalError unless these queries can be compared with the index, and so many results be found."""
     if query_fc7.shape[1] != index.fc7.shape[1]:
         raise EvalError(f"query fc7 has {query_fc7.shape[1]} units but the database's has {index.fc7.shape[1]}: "
                         "extract both with one net")
     check_top_k(top_k, len(index))
+
+
+def _search(query_fc7, index, top_k, threads, title, blocks, pools):
+    """Rank block by block; `pools(rows)` gives the (B, N) bool mask of candidates, or None for all."""
+    check_search(query_fc7, index, top_k)
     count = len(query_fc7)
     result = FineResult(np.zeros((count, top_k), np.int32), np.full((count, top_k), np.nan, np.float32),
                         np.full(count, len(index)))

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 
 def hamming_distance(a, b):
     """Number of places where two bool vectors differ."""
@@ -35,3 +37,29 @@ def textbook_ap(relevant):
             hits += 1
             precision_sum += hits / position
     return precision_sum / hits if hits else 0.0
+
+
+def all_distances(queries, database):
+    """(Q, N) distances of bool codes, (Q, bits) and (N, bits), by numpy."""
+    return np.stack([np.count_nonzero(database != query, axis=1) for query in queries])
+
+
+def nearest_by_sort(queries, database, top_k):
+    """(ids, distances) (Q, top_k) of bool codes by a stable sort of everything."""
+    distances = all_distances(queries, database)
+    ids = np.argsort(distances, axis=1, kind="stable")[:, :top_k]
+    return ids, np.take_along_axis(distances, ids, axis=1)
+
+
+def relevance(query_labels, db_labels, ids):
+    """Whether each result shares a label with its query, (Q, K) bool; labels (Q,), (N,) or (Q, L), (N, L) bool."""
+    if query_labels.ndim == 1:
+        return db_labels[ids] == query_labels[:, None]
+    return np.einsum("ql,qkl->qk", query_labels, db_labels[ids])
+
+
+def average_precision(relevant):
+    """AP of each row of (Q, K) bool, (Q,), by numpy; a row without a hit scores 0."""
+    hits = np.cumsum(relevant, axis=1)
+    precision_sum = (hits / np.arange(1, relevant.shape[1] + 1) * relevant).sum(axis=1)
+    return precision_sum / np.maximum(hits[:, -1], 1)

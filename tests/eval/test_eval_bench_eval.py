@@ -13,9 +13,12 @@ from search.codes import pack
 
 def test_all_parts_run(tmp_path, capsys):
     assert bench_eval.main(["--queries", "150", "--database", "300", "--dimension", "32", "--rounds", "1",
+                            "--bits", "48", "128", "--sizes", "1000",
                             "--large", "2500", "--scratch", str(tmp_path), "--out", str(tmp_path / "bench.json")]) == 0
     figures = json.loads((tmp_path / "bench.json").read_text())
     assert {"codes_48", "codes_128", "fine", "cost", "large"} <= set(figures)
+    assert figures["defeat"]["es"]["seconds"] > 0
+    assert {"ours", "reading_the_codes"} <= set(figures["sizes"]["48"]["1000"]["one"])
     assert figures["fine"]["es"]["seconds"] > 0
     assert figures["fine"]["bare_product"]["ratio"] == 1
     assert figures["large"]["latency"]["fine"]["queries"] == 200

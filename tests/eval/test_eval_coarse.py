@@ -1,13 +1,12 @@
-"""coarse_search.py against a sort of (distance, id) pairs made bit by bit."""
+"""coarse.py against a sort of (distance, id) pairs made bit by bit."""
 
 import numpy as np
 import pytest
 from references import hamming_ranking
 
 from basics.program import EvalError
-from search.coarse import CodeIndex
+from search.coarse import SAMPLE, CodeIndex
 from search.codes import pack
-from search.nearest import SAMPLE, true_positions
 
 
 def codes_of(kind, count, bits, rng):
@@ -63,13 +62,6 @@ def test_different_lengths_and_empty_database_are_errors():
         CodeIndex(pack(np.zeros((3, 8), bool))).search(pack(np.zeros((1, 48), bool)), 1)
     with pytest.raises(EvalError, match="no codes"):
         CodeIndex(pack(np.zeros((0, 8), bool)))
-
-
-@pytest.mark.parametrize("count", [1, 7, 8, 9, 64, 1003])
-@pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
-def test_true_positions_are_those_of_numpy(count, share):
-    mask = np.random.default_rng(count).random(count) < share
-    assert np.array_equal(true_positions(mask), np.flatnonzero(mask))
 
 
 @pytest.mark.parametrize("bits", [48, 300])

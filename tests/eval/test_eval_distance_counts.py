@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from references import hamming_distance, textbook_ap
 
-from measures.distance_counts import DistanceCounts, count_distances, tie_aware_average_precision
+from measures.distance_counts import DistanceCounts, tie_aware_average_precision
+from measures.whole_ranking import rank_whole
 from search.coarse import CodeIndex
 from search.codes import pack
 
@@ -27,7 +28,7 @@ def test_counts_equal_the_slow_way(several):
     query_labels, db_labels = rng.integers(0, 4, 20), rng.integers(0, 3, 50)  # class 3 is not in the database
     if several:
         query_labels, db_labels = rng.random((20, 4)) < 0.3, rng.random((50, 4)) < 0.3
-    counts = count_distances(CodeIndex(pack(db_codes)), pack(query_codes), query_labels, db_labels, 10)
+    counts = rank_whole(CodeIndex(pack(db_codes)), pack(query_codes), query_labels, db_labels, 10).counts
     for q in range(20):
         total, relevant = np.zeros(11, int), np.zeros(11, int)
         for i in range(50):

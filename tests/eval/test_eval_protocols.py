@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from references import hamming_ranking, textbook_ap
 
-from basics.program import EvalError
-from measures.average_precision import mean_ap, ranking_ap
+from measures.average_precision import mean_ap
+from measures.whole_ranking import rank_whole
 from search.coarse import CodeIndex
 from search.codes import pack
 from search.protocols import PROTOCOLS, sample_queries, split_rows
@@ -31,15 +31,15 @@ def test_59k_shares_out_every_test_image():
 
 @pytest.mark.parametrize("top_k", [5, 40])
 @pytest.mark.parametrize("several", [False, True])
-def test_ranking_ap_equals_the_textbook(top_k, several):
+def test_ap_over_a_whole_ranking_equals_the_textbook(top_k, several):
     rng = np.random.default_rng(2)
     query_codes, db_codes = rng.random((30, 6)) < 0.5, rng.random((40, 6)) < 0.5
     query_labels, db_labels = rng.integers(0, 4, 30), rng.integers(0, 3, 40)
     if several:
         query_labels, db_labels = rng.random((30, 3)) < 0.4, rng.random((40, 3)) < 0.4
     index = CodeIndex(pack(db_codes))
-    by_hits = ranking_ap(index, pack(query_codes), query_labels, db_labels, top_k)
-    by_all = ranking_ap(index, pack(query_codes), query_labels, db_labels, top_k, "all")
+    whole = rank_whole(index, pack(query_codes), query_labels, db_labels, 6, [1, top_k])
+    by_hits, by_all = whole.ap(top_k), whole.ap(top_k, "all")
     for q in range(30):
         hits = [bool(np.any(query_labels[q] & db_labels[i])) if several else query_labels[q] == db_labels[i]
                 for _, i in hamming_ranking(query_codes[q], db_codes)]
@@ -53,8 +53,3 @@ def test_queries_without_a_hit():
     assert mean_ap(ap) == 0.5
     assert mean_ap(ap, "left-out") == 0.75
     assert mean_ap(np.zeros(3), "left-out") == 0
-
-
-def test_unknown_divisor_is_an_error():
-    with pytest.raises(EvalError, match="choose hits or all"):
-        ranking_ap(None, np.zeros((1, 1)), np.zeros(1, int), np.zeros(1, int), 1, "some")

@@ -1,0 +1,51 @@
+"""8-bit matrix products by oneDNN (libdnnl, a system package), called through its C interface."""
+
+import ctypes
+import ctypes.util
+from functools import cache
+
+import numpy as np
+
+NAMES = ("libdnnl.so.3", "libdnnl.so.2")
+FIXED = ctypes.byref(ctypes.c_int32(0))   # the offset added to every product
+
+
+@cache
+def product_function():
+    """dnnl_gemm_u8s8s32 as a ctypes function; None without the library, or where its sums are not exact."""
+    for name in (ctypes.util.find_library("dnnl"), *NAMES):
+        try:
+            function = ctypes.CDLL(name).dnnl_gemm_u8s8s32 if name else None
+        except (OSError, AttributeError):   # not installed, or built without it
+            continue
+        if function and _is_exact(function):
+            return function
+    return None
+
+
+def _is_exact(function) -> bool:
+    """Whether the largest products are right: processors without VNNI add pairs of them in 16 bits, and saturate."""
+    left, right = np.full((16, 256), 255, np.uint8), np.full((16, 256), 127, np.int8)
+    result = np.empty((16, 16), np.int32)
+    _call(function, left, right, result)
+    return bool((result == 255 * 127 * 256).all())
+
+
+def _call(function, left, right, result):
+    (rows, depth), columns = left.shape, len(right)
+    size, factor = ctypes.c_int64, ctypes.c_float
+    status = function(ctypes.c_char(b"N"), ctypes.c_char(b"T"), ctypes.c_char(b"F"),
+                      size(rows), size(columns), size(depth), factor(1),
+                      left.ctypes.data_as(ctypes.c_void_p), size(depth), ctypes.c_uint8(0),
+                      right.ctypes.data_as(ctypes.c_void_p), size(depth), ctypes.c_int8(0),
+                      factor(0), result.ctypes.data_as(ctypes.c_void_p), size(columns), FIXED)
+    if status:
+        raise RuntimeError(f"dnnl_gemm_u8s8s32 failed with status {status}")
+
+
+def products(left: np.ndarray, right: np.ndarray, result: np.ndarray):
+    """left @ right.T into result (M, N) int32; left (M, d) uint8, right (N, d) int8, all C-contiguous, d <= 65,000.
+
+    Call it only where `product_function` gives one.
+    """
+    _call(product_function(), left, right, result)

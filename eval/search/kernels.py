@@ -1,0 +1,661 @@
+"""The compiled loops of the evaluation: distances between packed codes, selection, counting, average precision.
+
+Plain loops over arrays, compiled by numba for the processor at hand when first called; the result is kept in
+build/numba. They release the interpreter's lock, so threads that share out the queries run at the same time; what a
+query gets depends on nothing but that query, so the number of threads changes no result.
+
+Codes come as columns (words, places) uint64, one contiguous run per word, `places` being their number rounded up to a
+multiple of 64 (`columns_of`). Distances are uint8, or uint16 for codes of more than 254 bits: the dtype of the array
+for the results says which. Nothing here checks its input.
+
+What is called from here alone is merged into its callers (`part`): numba would compile it once more for each.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+# Read by numba when it is imported: compiled code belongs to the checkout, as other generated files do.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).resolve().parents[2] / "build" / "numba"))
+
+import numpy as np  # noqa: E402
+
+from basics.program import EvalError  # noqa: E402
+
+try:
+    from llvmlite import ir
+    from numba import njit, uint64, void
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+except ImportError as error:
+    raise EvalError(f"numba, which compiles the searches, cannot be used ({error}): `make setup` installs what eval/ "
+                    "needs, or install the versions of requirements.txt") from None
+
+LANES = 64        # entries compared at once
+TILE = 4096       # distances that are made, then looked through, while they lie in the first cache
+SHARED = 1 << 15  # codes that a few queries look through one after the other, while they lie in the second cache
+AT_ONCE = 16      # such queries
+BINS = 4096       # of a histogram of real numbers
+SIGMAS = 2.5      # of the number of sampled entries: how much wider a first radius is than the sample says
+
+compiled = njit(nogil=True, cache=True, error_model="numpy")
+approximate = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})   # sums in any order
+part = njit(nogil=True, inline="always", error_model="numpy")
+
+
+_announced = False
+
+
+def announce_compilation():
+    """Say once, on stderr, that what follows is compiled first, unless compiled code is kept from an earlier run."""
+    global _announced
+    if not _announced and not any(Path(os.environ["NUMBA_CACHE_DIR"]).glob("*/kernels.*.nbi")):
+        print("compiling the searches for this processor, once: about a minute", file=sys.stderr)
+    _announced = True
+
+
+def _lanes(builder, value, kind):
+    """A vector of LANES integers of one type, all equal to `value`."""
+    vector = ir.VectorType(kind, LANES)
+    empty, places = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(builder.insert_element(empty, value, ir.IntType(32)(0)), empty, places)
+
+
+def _lanes_at(builder, place, kind):
+    """Where a vector of LANES integers begins at the address `place`."""
+    return builder.bitcast(place, ir.VectorType(kind, LANES).as_pointer())
+
+
+@intrinsic
+def compare(_, columns, query, start, distances, at):
+    """Distances of a query (words,) to the LANES entries from `start` on, into distances[at:at + LANES].
+
+    XOR and bit counts of all words of a group of entries stay in registers; a loop over arrays would write and read
+    sums, and takes numba many times as long to compile.
+    """
+    def emit(context, builder, signature, arguments):
+        codes, words, results = (context.make_array(signature.args[i])(context, builder, arguments[i])
+                                 for i in (0, 1, 3))
+        word, lane = ir.IntType(64), ir.IntType(signature.args[3].dtype.bitwidth)
+        vector = ir.VectorType(word, LANES)
+        counter = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]),
+                                                 f"llvm.ctpop.v{LANES}i64")
+        count, run = cgutils.unpack_tuple(builder, codes.shape)
+        total = cgutils.alloca_once(builder, vector)
+        builder.store(ir.Constant(vector, [0] * LANES), total)
+        with cgutils.for_range(builder, count) as loop:
+            place = builder.gep(codes.data, [builder.add(builder.mul(loop.index, run), arguments[2])])
+            entries = builder.load(_lanes_at(builder, place, word), align=8)
+            code = _lanes(builder, builder.load(builder.gep(words.data, [loop.index])), word)
+            differing = builder.call(counter, [builder.xor(entries, code)])
+            builder.store(builder.add(builder.load(total), differing), total)
+        narrow = builder.trunc(builder.load(total), ir.VectorType(lane, LANES))
+        builder.store(narrow, _lanes_at(builder, builder.gep(results.data, [arguments[4]]), lane), align=1)
+        return context.get_dummy_value()
+    return void(columns, query, start, distances, at), emit
+
+
+@intrinsic
+def within(_, values, start, limit):
+    """uint64 whose bit i tells whether values[start + i] <= limit, for LANES contiguous unsigned integers."""
+    def emit(context, builder, signature, arguments):
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        lane = ir.IntType(signature.args[0].dtype.bitwidth)
+        here = builder.load(_lanes_at(builder, builder.gep(array.data, [arguments[1]]), lane), align=1)
+        limits = _lanes(builder, builder.trunc(arguments[2], lane), lane)
+        return builder.bitcast(builder.icmp_unsigned("<=", here, limits), ir.IntType(LANES))
+    return uint64(values, start, limit), emit
+
+
+@intrinsic
+def lowest_bit(_, word):
+    """Place of the lowest 1 bit of an unsigned integer that is not 0."""
+    def emit(context, builder, signature, values):
+        return builder.cttz(values[0], ir.Constant(ir.IntType(1), 1))
+    return word(word), emit
+
+
+@intrinsic
+def bit_count(_, word):
+    """Number of 1 bits of an unsigned integer."""
+    return word(word), lambda context, builder, signature, values: builder.ctpop(values[0])
+
+
+def columns_of(codes):
+    """Packed codes (N, words) of any unsigned dtype as columns (words, places) uint64; the places after N hold 0."""
+    count, width = codes.shape
+    raw = np.ascontiguousarray(codes).view(np.uint8).reshape(count, -1)
+    words = -(-raw.shape[1] // 8)
+    whole = np.zeros((-(-count // LANES) * LANES, 8 * words), np.uint8)
+    whole[:count, :raw.shape[1]] = raw
+    return np.ascontiguousarray(whole.view(np.uint64).T)
+
+
+@part
+def scan(columns, query, start, stop, distances):
+    """Distances of one query (words,) to the entries start..stop, into the first places of `distances`.
+
+    start is a multiple of LANES; as many places after the last distance may be overwritten.
+    """
+    for first in range(start, stop, LANES):
+        compare(columns, query, first, distances, first - start)
+
+
+@part
+def collect(distances, count, base, radius, found, near, kept):
+    """Append the ids (from `base` on) and distances of the entries within `radius`; how many there are then.
+
+    `distances` has LANES places after `count`, which are overwritten.
+    """
+    distances[count:count + LANES] = -1
+    for start in range(0, count, LANES):
+        mask = within(distances, start, radius)
+        while mask:
+            i = start + np.int64(lowest_bit(mask))
+            mask &= mask - uint64(1)
+            found[kept] = base + i
+            near[kept] = distances[i]
+            kept += 1
+    return kept
+
+
+@part
+def count_near(near, kept, histogram):
+    """How many of the first `kept` distances are 0, 1, ..., into the histogram."""
+    histogram[:] = 0
+    for i in range(kept):
+        histogram[near[i]] += 1
+
+
+@part
+def rank_at(histogram, rank):
+    """The smallest distance up to which the histogram counts `rank` entries, at most its last place."""
+    distance, count = 0, histogram[0]
+    while count < rank and distance < len(histogram) - 1:
+        distance += 1
+        count += histogram[distance]
+    return distance
+
+
+@part
+def tighten(found, near, kept, top_k, histogram):
+    """Drop what cannot be among the first `top_k`: (entries left, the radius for entries that are still to come).
+
+    Entries stand in database order, so among equal distances the first ones stay, and later ones must be nearer.
+    """
+    count_near(near, kept, histogram)
+    limit = rank_at(histogram, top_k)
+    room = top_k
+    for distance in range(limit):
+        room -= histogram[distance]
+    left = 0
+    for i in range(kept):
+        at_limit = near[i] == limit
+        if near[i] < limit or (at_limit and room > 0):
+            room -= at_limit
+            found[left], near[left] = found[i], near[i]
+            left += 1
+    return left, limit - 1
+
+
+@compiled
+def collect_range(columns, query, start, stop, radius, top_k, buffer, found, near, kept, histogram):
+    """Append the entries of start..stop within `radius`: (entries kept, radius from here on).
+
+    buffer: TILE + LANES distances. Whenever found has no place for a tile more, it is tightened: it needs
+    max(2 * top_k, TILE) + TILE places, however many entries are equally near. A radius of -1 lets nothing in.
+    """
+    for first in range(start, stop, TILE):
+        last = min(first + TILE, stop)
+        if kept + TILE > len(found):
+            kept, radius = tighten(found, near, kept, top_k, histogram)
+        if radius < 0:
+            break
+        scan(columns, query, first, last, buffer)
+        kept = collect(buffer, last - first, first, radius, found, near, kept)
+    return kept, radius
+
+
+@part
+def starts_of_counts(counts):
+    """Where each run of so many entries starts, in place."""
+    total = 0
+    for i in range(len(counts)):
+        size = counts[i]
+        counts[i] = total
+        total += size
+
+
+@compiled
+def write_sorted(found, near, kept, histogram, ids, distances):
+    """The nearest of the `kept` entries into ids and distances (top_k,): a stable counting sort."""
+    count_near(near, kept, histogram)
+    starts_of_counts(histogram)
+    for i in range(kept):
+        distance = near[i]
+        place = histogram[distance]
+        histogram[distance] = place + 1
+        if place < len(ids):
+            ids[place] = found[i]
+            distances[place] = distance
+
+
+@part
+def sampled_radius(sample, size, query, top_k, count, buffer, histogram):
+    """A radius that very likely holds `top_k` of `count` entries, and not many more, from `size` of them."""
+    scan(sample, query, 0, size, buffer)
+    count_near(buffer, size, histogram)
+    expected = top_k * size / count
+    spread = SIGMAS * np.sqrt(expected) if size < count else 0.0
+    return rank_at(histogram, np.int64(np.ceil(expected + spread))) if size > 0 else len(histogram) - 1
+
+
+@compiled
+def first_radius(sample, size, query, top_k, count, levels, distances):
+    """`sampled_radius` of one query. `distances` gives the dtype alone."""
+    buffer, histogram = np.empty(TILE, distances.dtype), np.empty(levels, np.int64)
+    return sampled_radius(sample, size, query, top_k, count, buffer, histogram)
+
+
+@compiled
+def search_all(columns, count, sample, size, queries, places, levels, ids, distances, misled):
+    """The nearest entries of queries[place] for each of `places`, into those rows of ids and distances (Q, top_k).
+
+    sample: columns of `size` <= TILE entries, from which a radius is estimated. Where it is too small for top_k
+    entries, misled[place] is set and the rows are to be searched again with a sample of 0 entries: without one, the
+    first radius is levels - 1, the largest distance. Ties stand in database order.
+    """
+    top_k = ids.shape[1]
+    room = max(2 * top_k, TILE) + TILE
+    histogram, buffer = np.empty(levels, np.int64), np.empty(TILE + LANES, distances.dtype)
+    found, near = np.empty((AT_ONCE, room), np.int32), np.empty((AT_ONCE, room), distances.dtype)
+    kept, radius = np.empty(AT_ONCE, np.int64), np.empty(AT_ONCE, np.int64)
+    for group in range(0, len(places), AT_ONCE):
+        members = places[group:group + AT_ONCE]
+        for i in range(len(members)):
+            kept[i] = 0
+            radius[i] = sampled_radius(sample, size, queries[members[i]], top_k, count, buffer, histogram)
+        for start in range(0, count, SHARED):
+            for i in range(len(members)):
+                kept[i], radius[i] = collect_range(columns, queries[members[i]], start, min(start + SHARED, count),
+                                                   radius[i], top_k, buffer, found[i], near[i], kept[i], histogram)
+        for i in range(len(members)):
+            misled[members[i]] = kept[i] < top_k
+            write_sorted(found[i], near[i], kept[i], histogram, ids[members[i]], distances[members[i]])
+
+
+@compiled
+def search_part(columns, query, start, stop, radius, top_k, levels, distances):
+    """Entries of start..stop within `radius` of one query, in database order: their ids and distances.
+
+    At most about 2 * top_k of them: those that cannot be among the first top_k of start..stop may be missing.
+    `distances` gives the dtype alone.
+    """
+    room = max(2 * top_k, TILE) + TILE
+    histogram, buffer = np.empty(levels, np.int64), np.empty(TILE + LANES, distances.dtype)
+    found, near = np.empty(room, np.int32), np.empty(room, distances.dtype)
+    kept, _ = collect_range(columns, query, start, stop, radius, top_k, buffer, found, near, 0, histogram)
+    return found[:kept], near[:kept]
+
+
+@compiled
+def number_equal(columns, count):
+    """Give equal codes one number: (number of each entry (N,) int32, first entry of each number (distinct,) int32).
+
+    Numbers are in the order in which codes first appear. A hash table with open addressing.
+    """
+    words = len(columns)
+    size = 2
+    while size < 2 * count:
+        size *= 2
+    table = np.full(size, -1, np.int32)
+    numbers, first = np.empty(count, np.int32), np.empty(count, np.int32)
+    distinct = 0
+    for i in range(count):
+        mixed = uint64(0)
+        for word in range(words):
+            mixed = (mixed ^ uint64(columns[word, i])) * uint64(0x9E3779B97F4A7C15)
+            mixed ^= mixed >> uint64(32)
+        place = np.int64(mixed & uint64(size - 1))
+        while table[place] >= 0 and not equal_codes(columns, first[table[place]], i):
+            place = (place + 1) & (size - 1)
+        if table[place] < 0:
+            table[place] = distinct
+            first[distinct] = i
+            distinct += 1
+        numbers[i] = table[place]
+    return numbers, first[:distinct].copy()
+
+
+@part
+def equal_codes(columns, one, other):
+    """Whether two entries have one code."""
+    for word in range(len(columns)):
+        if columns[word, one] != columns[word, other]:
+            return False
+    return True
+
+
+@compiled
+def rows_of_groups(groups, count):
+    """Rows of each of `count` groups, ascending: (starts (count + 1,), rows).
+
+    groups (N,): the group of each row; a negative one belongs to none. Group g is rows[starts[g]:starts[g + 1]].
+    """
+    sizes = np.zeros(count + 1, np.int64)
+    for i in range(len(groups)):
+        if groups[i] >= 0:
+            sizes[groups[i]] += 1
+    starts_of_counts(sizes)
+    rows, following = np.empty(sizes[count], np.int32), sizes.copy()
+    for i in range(len(groups)):
+        if groups[i] >= 0:
+            rows[following[groups[i]]] = i
+            following[groups[i]] += 1
+    return sizes, rows
+
+
+@compiled
+def search_distinct(columns, starts, rows, queries, places, levels, ids, distances):
+    """As `search_all`, for a database in which codes repeat: each code is compared once.
+
+    columns: those of the distinct codes; starts (D + 1,) and rows (N,): the entries that have each code, ascending.
+    """
+    codes, top_k = len(starts) - 1, ids.shape[1]
+    histogram, buffer = np.empty(levels, np.int64), np.empty(codes + 2 * LANES, distances.dtype)
+    near, near_sorted = np.empty(codes, distances.dtype), np.empty(codes, distances.dtype)
+    found, found_sorted = np.empty(codes, np.int32), np.empty(codes, np.int32)
+    marks = np.zeros(len(rows) // 64 + 1, np.uint64)
+    for place in places:
+        scan(columns, queries[place], 0, codes, buffer)
+        histogram[:] = 0
+        for code in range(codes):
+            histogram[buffer[code]] += starts[code + 1] - starts[code]
+        kept = collect(buffer, codes, 0, rank_at(histogram, top_k), found, near, 0)
+        write_sorted(found, near, kept, histogram, found_sorted[:kept], near_sorted[:kept])
+        write_entries(found_sorted[:kept], near_sorted[:kept], starts, rows, marks, ids[place], distances[place])
+
+
+@compiled
+def write_entries(codes, near, starts, rows, marks, ids, distances):
+    """The entries that have `codes`, nearest first, ties in database order, until ids (top_k,) is full.
+
+    codes and near: distinct codes and their distances, ascending; marks: N zero bits, zero again afterwards.
+    """
+    done, first = 0, 0
+    while first < len(codes) and done < len(ids):
+        last = first
+        while last < len(codes) and near[last] == near[first]:
+            last += 1
+        begun = done
+        if last == first + 1:
+            place = starts[codes[first]]
+            while place < starts[codes[first] + 1] and done < len(ids):
+                ids[done] = rows[place]
+                place, done = place + 1, done + 1
+        else:
+            mark_entries(codes[first:last], starts, rows, marks)
+            done = write_marked(marks, ids, done)
+        distances[begun:done] = near[first]
+        first = last
+
+
+@part
+def mark_entries(codes, starts, rows, marks):
+    """Set the bit of every entry that has one of `codes`."""
+    for code in codes:
+        for place in range(starts[code], starts[code + 1]):
+            marks[rows[place] >> 6] |= uint64(1) << uint64(rows[place] & 63)
+
+
+@part
+def write_marked(marks, ids, done):
+    """Write the marked entries, ascending from place `done` on while there is room; clear all marks. The next place."""
+    for i in range(len(marks)):
+        mask = marks[i]
+        marks[i] = 0
+        while mask and done < len(ids):
+            ids[done] = 64 * i + np.int64(lowest_bit(mask))
+            mask &= mask - uint64(1)
+            done += 1
+    return done
+
+
+@compiled
+def copy_repeated(start, stop, sources, ids, distances):
+    """Rows start..stop of the results whose query equals an earlier one, sources[row]: copy that one's results."""
+    for row in range(start, stop):
+        if sources[row] != row:
+            ids[row] = ids[sources[row]]
+            distances[row] = distances[sources[row]]
+
+
+@compiled
+def distances_to_all(columns, queries, distances):
+    """All distances of some queries (Q, words): into the first N places of rows of (Q, places)."""
+    for q in range(len(queries)):
+        scan(columns, queries[q], 0, columns.shape[1], distances[q])
+
+
+@compiled
+def listed_distances(columns, queries, ids, distances):
+    """Distances (Q, K) of queries (Q, words) to listed entries ids (Q, K)."""
+    for q in range(len(queries)):
+        for k in range(ids.shape[1]):
+            distance = 0
+            for word in range(len(columns)):
+                distance += bit_count(columns[word, ids[q, k]] ^ queries[q, word])
+            distances[q, k] = distance
+
+
+@part
+def count_all(distances, count, counters, histogram):
+    """How many of the first `count` distances are 0, 1, ...: into histogram (levels,). counters: (4, levels) scratch.
+
+    Four counters a distance in turns: neighbours often have equal distances, and one counter would wait for itself.
+    """
+    counters[:] = 0
+    whole = count & ~3
+    for i in range(0, whole, 4):
+        counters[0, distances[i]] += 1
+        counters[1, distances[i + 1]] += 1
+        counters[2, distances[i + 2]] += 1
+        counters[3, distances[i + 3]] += 1
+    for i in range(whole, count):
+        counters[0, distances[i]] += 1
+    for distance in range(len(histogram)):
+        count_of_two = counters[0, distance] + counters[1, distance]
+        histogram[distance] = count_of_two + counters[2, distance] + counters[3, distance]
+
+
+@compiled
+def score_members(distances, members, places, seen, cuts, cutoffs, rank, run_sums, cut_sums, cut_hits):
+    """Go through all entries in database order, and add up the precision at each relevant one.
+
+    distances (N,); members: relevant entries, ascending; places (levels,): ranked entries before each distance, and
+    seen (levels,): relevant ones before it; both move on. cuts (C,): the distance whose run of ties each cutoff cuts.
+    Precision is added to run_sums (levels,), and up to the cutoff within the run that it cuts to cut_sums and cut_hits
+    (C,). rank: (TILE,) scratch.
+    """
+    following, count = 0, len(distances)
+    for start in range(0, count, TILE):
+        stop = min(start + TILE, count)
+        for i in range(stop - start):
+            distance = distances[start + i]
+            rank[i] = places[distance]
+            places[distance] += 1
+        while following < len(members) and members[following] < stop:
+            entry = members[following]
+            distance, place = distances[entry], rank[entry - start] + 1
+            seen[distance] += 1
+            precision = seen[distance] / place
+            run_sums[distance] += precision
+            for c in range(len(cuts)):
+                if distance == cuts[c] and place <= cutoffs[c]:
+                    cut_sums[c] += precision
+                    cut_hits[c] += 1
+            following += 1
+
+
+@part
+def prepare_runs(total, relevant, places, seen, run_sums, cutoffs, cuts):
+    """From the counts of one query: entries and relevant entries before each distance, and the runs that are cut."""
+    ended, hits = 0, 0
+    cuts[:] = len(total)
+    for distance in range(len(total)):
+        places[distance], seen[distance], run_sums[distance] = ended, hits, 0
+        ended, hits = ended + total[distance], hits + relevant[distance]
+        for c in range(len(cutoffs)):
+            if cuts[c] == len(total) and ended > cutoffs[c]:
+                cuts[c] = distance
+
+
+@compiled
+def measure(columns, count, numbers, queries, groups, starts, members, cutoffs, total, relevant, precision_sums, hits,
+            distances):
+    """Everything that follows from the ranking of all entries, for each query, from one scan.
+
+    columns: of the `count` entries; or of distinct codes, numbers (count,) saying which of them each entry has.
+    Entries relevant to query q: members[starts[g]:starts[g + 1]] with g = groups[q], ascending. Into total and relevant
+    (Q, levels): entries at each distance; into precision_sums and hits (Q, C): over the relevant ones among the first
+    cutoffs[c] of the ranking, ties in database order. `distances` gives the dtype alone.
+    """
+    levels, codes = total.shape[1], columns.shape[1]
+    scanned, ranked = np.empty(codes, distances.dtype), np.empty(count, distances.dtype)
+    counters, rank = np.empty((4, levels), np.int32), np.empty(TILE, np.int32)
+    places, seen = np.empty(levels, np.int32), np.empty(levels, np.int32)
+    run_sums, cuts = np.empty(levels), np.empty(len(cutoffs), np.int64)
+    for q in range(len(queries)):
+        scan(columns, queries[q], 0, codes, scanned)
+        ordered = scanned[:count]
+        if len(numbers):
+            for i in range(count):
+                ranked[i] = scanned[numbers[i]]
+            ordered = ranked
+        wanted = members[starts[groups[q]]:starts[groups[q] + 1]]
+        count_all(ordered, count, counters, total[q])
+        relevant[q] = 0
+        for entry in wanted:
+            relevant[q, ordered[entry]] += 1
+        prepare_runs(total[q], relevant[q], places, seen, run_sums, cutoffs, cuts)
+        precision_sums[q] = 0
+        hits[q] = 0
+        score_members(ordered, wanted, places, seen, cuts, cutoffs, rank, run_sums, precision_sums[q], hits[q])
+        for c in range(len(cutoffs)):
+            for distance in range(cuts[c]):
+                precision_sums[q, c] += run_sums[distance]
+                hits[q, c] += relevant[q, distance]
+
+
+@compiled
+def share_label(query_labels, query, db_labels, entry):
+    """Whether two images share a label: equal class numbers, or a common bit of their sets of labels."""
+    if query_labels.ndim == 1:
+        return query_labels[query] == db_labels[entry]
+    for word in range(query_labels.shape[1]):
+        if query_labels[query, word] & db_labels[entry, word]:
+            return True
+    return False
+
+
+@compiled
+def score_lists(ids, query_labels, db_labels, precision_sums, hits, hits_at):
+    """Of ranked lists ids (Q, K): precision summed over the hits, (Q,), and hits, (Q,); hits at each place are added to
+    hits_at (K,).
+
+    Labels: class numbers (Q,) and (N,), or sets of labels as bits of (Q, words) and (N, words) unsigned integers.
+    """
+    for q in range(len(ids)):
+        found, total = 0, 0.0
+        for k in range(ids.shape[1]):
+            if share_label(query_labels, q, db_labels, ids[q, k]):
+                found += 1
+                hits_at[k] += 1
+                total += found / (k + 1)
+        precision_sums[q] = total
+        hits[q] = found
+
+
+@approximate
+def quantise(rows, centre, largest_code, codes, offset, scales, squares, errors, sums):
+    """Round rows (n, d) less the centre (d,) to whole numbers, at most largest_code, each row by its own scale.
+
+    Into codes (n, d): the numbers plus `offset`; scales (n,): row = scale * number + rest; squares (n,): scale^2 times
+    the sum of the squared numbers; errors (n,): Euclidean norm of the rest; sums (n,) int64 of the numbers.
+    """
+    for i in range(len(rows)):
+        largest = 0.0
+        for j in range(len(centre)):
+            largest = max(largest, abs(rows[i, j] - centre[j]))
+        scale = largest / largest_code if largest > 0 else 1.0
+        per_scale, square, error, total = 1 / scale, 0, 0.0, 0
+        for j in range(len(centre)):
+            value = rows[i, j] - centre[j]
+            number = np.int32(np.rint(value * per_scale))
+            rest = value - scale * number
+            codes[i, j] = number + offset
+            square, total = square + number * number, total + number
+            error += rest * rest
+        scales[i], squares[i], errors[i], sums[i] = scale, scale * scale * square, np.sqrt(error), total
+
+
+@compiled
+def limit_of_nearest(values, top_k, histogram):
+    """A limit with at least `top_k` of the values (N,) up to it, and few more: the end of the k-th smallest's bin."""
+    lowest, highest = values[0], values[0]
+    for value in values:
+        lowest, highest = min(lowest, value), max(highest, value)
+    width = (np.float64(highest) - lowest) / len(histogram)
+    if not width > 0:
+        return np.float64(highest)
+    per_width = (1 - 1e-6) / width
+    histogram[:] = 0
+    for value in values:
+        histogram[np.int64((np.float64(value) - lowest) * per_width)] += 1
+    return lowest + (rank_at(histogram, top_k) + 1) / per_width
+
+
+@compiled
+def candidates_by_eight_bits(products, query, offset, database, top_k, slack, candidates):
+    """Which entries may be among the `top_k` nearest of each query: into candidates (B, N) bool.
+
+    products (B, N) int32 of the quantised rows, those of the queries with `offset` added; query and database: scales,
+    squares, errors and sums as from `quantise`. With d the distance of the quantised rows, the true one is within
+    d -+ (error of the query + error of the entry) by the triangle inequality. slack (B,): for rounding here.
+    """
+    query_scales, query_squares, query_errors, _ = query
+    scales, squares, errors, sums = database
+    histogram, upper = np.empty(BINS, np.int64), np.empty(products.shape[1], np.float32)
+    for i in range(len(products)):
+        factor = 2 * query_scales[i]
+        for j in range(len(upper)):
+            squared = query_squares[i] + squares[j] - factor * scales[j] * (products[i, j] - offset * sums[j])
+            upper[j] = np.sqrt(max(squared, 0.0)) + errors[j]
+        limit = limit_of_nearest(upper, top_k, histogram) + 2 * query_errors[i] + slack[i]
+        for j in range(len(upper)):
+            candidates[i, j] = upper[j] - 2 * errors[j] <= limit
+
+
+@compiled
+def bounds_by_directions(products, query, database, margin):
+    """Lower bounds of squared distances, in place of the float32 products (B, N) of the leading directions.
+
+    query and database: squared norms and what the directions leave over, (B,) and (N,) float64 each:
+    |q - x|^2 >= |q|^2 + |x|^2 - 2 Pq.Px - 2 rest(q) rest(x). margin: for rounding, over |q|^2 + |x|^2.
+    """
+    query_squares, query_rests = query
+    squares, rests = database
+    for i in range(len(products)):
+        square, rest = query_squares[i], 2 * query_rests[i]
+        for j in range(products.shape[1]):
+            products[i, j] = (1 - margin) * (square + squares[j]) - 2.0 * products[i, j] - rest * rests[j]
+
+
+@compiled
+def candidates_by_bounds(bounds, top_k, candidates):
+    """The entries with the `top_k` smallest bounds, and few more: into candidates (B, N) bool."""
+    histogram = np.empty(BINS, np.int64)
+    for i in range(len(bounds)):
+        limit = limit_of_nearest(bounds[i], top_k, histogram)
+        for j in range(bounds.shape[1]):
+            candidates[i, j] = bounds[i, j] <= limit

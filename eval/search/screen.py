@@ -1,0 +1,192 @@
+"""Screens for the exhaustive fc7 search: cheap rigorous bounds that leave few entries of the database to be compared.
+
+`exhaustive` (fine.py) multiplies every query with every entry. Here a cheaper product bounds each distance first, and
+only entries whose lower bound is within the `top_k`-th smallest upper bound go on to the same float32 product and
+float64 order as without a screen, so ids and distances stay what they are.
+
+    EightBits    rows rounded to 8 bits, multiplied by oneDNN. The true distance differs from that of the rounded
+                 rows by at most the two rounding errors (triangle inequality), which are known for every row.
+    Directions   projections P on a few leading directions of the data: |q - x|^2 >= |Pq - Px|^2 + (rest(q) - rest(x))^2
+
+Queries that are alike share a block: their candidates overlap, so few rows are fetched and multiplied.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from basics.rows import block_slices, evenly, map_blocks
+from search import eight_bit, kernels
+from search.fine_block import rank_block
+
+QUERIES_PER_GROUP = 256
+QUERIES_PER_TASK = 16
+ROWS_PER_TASK = 512
+CENTRE_ROWS = 4096       # whose mean is taken from all rows
+LARGEST_CODE = 127
+OFFSET = 128             # makes the query's numbers of 8 bits unsigned, as oneDNN wants its left side
+ROUNDING = 4e-7          # of the lengths of both rows: a bound is kept as float32, from a square root of a difference
+DIRECTIONS = 64
+DIRECTION_ROWS = 1024    # that the directions are taken from
+UNIT = 2.0 ** -24        # relative rounding of one float32 operation
+FLOAT64_ROUNDING = 1e-12  # of a squared norm, and more
+LIMIT_ERROR = 1.004      # squared distances of the fine search are right to a thousandth
+SAMPLE_ROWS = 4096       # of the database, that the screens are tried on
+SMALLEST_WORK = 2e10     # pairs times units: below, a second is not worth a choice
+UNION_COST = 1.5         # of multiplying a row that is fetched, over one that lies in its place
+WORTH = 0.85             # a screen that promises less than that saves nothing for sure
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Rows rounded to 8 bits: codes (n, d) and for each row scale, squared length, error, sum (kernels.quantise)."""
+
+    codes: np.ndarray
+    measures: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def quantise(fc7: np.ndarray, centre: np.ndarray, dtype: type, offset: int, threads: int | None = None) -> Quantised:
+    """Rows (n, d) of any float dtype less `centre` (d,) float64, rounded to `dtype` (int8 or uint8), `offset` added."""
+    codes = np.empty(fc7.shape, dtype)
+    measures = tuple(np.empty(len(fc7), kind) for kind in (float, float, float, np.int64))
+
+    def work(rows):
+        block = np.asarray(fc7[rows], np.float32)
+        kernels.quantise(block, centre, LARGEST_CODE, codes[rows], offset, *(measure[rows] for measure in measures))
+
+    map_blocks(work, len(fc7), ROWS_PER_TASK, threads)
+    return Quantised(codes, measures)
+
+
+class EightBits:
+    """Screen by 8-bit products; takes a byte of memory a unit. Needs `eight_bit.product_function`."""
+
+    def __init__(self, index, threads: int | None = None):
+        self.centre = centre_of(index.fc7)
+        self.database = quantise(index.fc7, self.centre, np.int8, 0, threads)
+        _, squares, errors, _ = self.database.measures
+        self.longest = float((np.sqrt(squares) + errors).max())
+
+    @staticmethod
+    def cost(queries: int, units: int) -> float:
+        """What the screen takes, building included, in bare float32 products of the same size."""
+        return 0.35 + 600 / queries
+
+    def candidates(self, queries: np.ndarray, top_k: int, threads: int | None = None) -> np.ndarray:
+        """(B, N) bool: the entries that may be among the `top_k` nearest of each query (B, d) float32."""
+        asked = quantise(queries, self.centre, np.uint8, OFFSET, threads)
+        products = np.empty((len(queries), len(self.database.codes)), np.int32)
+        eight_bit.products(asked.codes, self.database.codes, products)
+        _, squares, errors, _ = asked.measures
+        slack = ROUNDING * (np.sqrt(squares) + errors + self.longest)
+        mask = np.empty(products.shape, bool)
+
+        def work(rows):
+            kernels.candidates_by_eight_bits(products[rows], tuple(measure[rows] for measure in asked.measures), OFFSET,
+                                             self.database.measures, top_k, slack[rows], mask[rows])
+
+        map_blocks(work, len(queries), QUERIES_PER_TASK, threads)
+        return mask
+
+
+class Directions:
+    """Screen by the projections on the leading directions of a sample of the database.
+
+    Projections are float64 products, rounded once; so the bounds' errors are those of a short float32 product.
+    """
+
+    def __init__(self, index, threads: int | None = None):
+        self.index = index
+        self.centre = centre_of(index.fc7)
+        self.directions = leading_directions(index.fc7, self.centre)
+        self.projected, self.measures = self._project(index.fc7, threads)
+        self.margin = (self.directions.shape[1] + 8) * UNIT
+
+    @staticmethod
+    def cost(queries: int, units: int) -> float:
+        """What the screen takes, building included, in bare float32 products of the same size."""
+        return 0.15 + DIRECTIONS / units + 3 * DIRECTIONS / queries
+
+    def _project(self, fc7, threads):
+        """Projections (n, DIRECTIONS) float32, and squared norms and what is left over, (n,) float64."""
+        projected = np.empty((len(fc7), self.directions.shape[1]), np.float32)
+        squares, rests = np.empty(len(fc7)), np.empty(len(fc7))
+
+        def work(rows):
+            block = np.asarray(fc7[rows], np.float64) - self.centre
+            along = block @ self.directions
+            projected[rows] = along
+            squares[rows] = np.einsum("nd,nd->n", block, block)
+            left = squares[rows] - np.einsum("nk,nk->n", along, along)
+            rests[rows] = np.sqrt(np.maximum(left, 0) + FLOAT64_ROUNDING * squares[rows])
+
+        map_blocks(work, len(fc7), ROWS_PER_TASK, threads)
+        return projected, (squares, rests)
+
+    def candidates(self, queries: np.ndarray, top_k: int, threads: int | None = None) -> np.ndarray:
+        """(B, N) bool: the entries that may be among the `top_k` nearest of each query (B, d) float32.
+
+        The entries with the smallest bounds are compared first: the distance of the last of their `top_k` nearest
+        limits the bounds of all.
+        """
+        asked, measures = self._project(queries, threads)
+        bounds = asked @ self.projected.T
+        mask = np.empty(bounds.shape, bool)
+
+        def work(rows):
+            kernels.bounds_by_directions(bounds[rows], tuple(measure[rows] for measure in measures), self.measures,
+                                         self.margin)
+            kernels.candidates_by_bounds(bounds[rows], top_k, mask[rows])
+
+        map_blocks(work, len(queries), QUERIES_PER_TASK, threads)
+        norms = np.einsum("nd,nd->n", queries, queries, dtype=np.float64)
+        _, euclidean, _ = rank_block(queries, norms, self.index, mask, top_k, threads)
+        limits = LIMIT_ERROR * euclidean[:, -1].astype(np.float64) ** 2
+        return bounds <= limits[:, None]
+
+
+def leading_directions(fc7: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Orthonormal (d, k <= DIRECTIONS) float64: the directions in which some rows less the centre spread most."""
+    rows = np.asarray(fc7[evenly(len(fc7), DIRECTION_ROWS)], np.float64) - centre
+    _, vectors = np.linalg.eigh(rows @ rows.T)
+    return np.linalg.qr(rows.T @ vectors[:, -DIRECTIONS:])[0]
+
+
+def choose_screen(query_fc7: np.ndarray, blocks: list[np.ndarray], index, top_k: int, threads: int | None = None):
+    """The screen that promises to save most on these data, built; None where none does.
+
+    Tried on a few thousand rows of the database with the queries of one of `blocks` (`alike`): what a screen saves
+    depends on how many rows its candidates of a block have together.
+    """
+    if len(query_fc7) * len(index) * query_fc7.shape[1] < SMALLEST_WORK:
+        return None
+    screens = [Directions] + [EightBits] * (eight_bit.product_function() is not None)
+    sample = index.sample(SAMPLE_ROWS)
+    queries = np.asarray(query_fc7[blocks[len(blocks) // 2]], np.float32)
+    sample_top_k = -(-top_k * len(sample) // len(index))
+    costs = {}
+    for screen in screens:
+        costs[screen] = screen.cost(*query_fc7.shape)
+        if costs[screen] < WORTH:
+            union = screen(sample, threads).candidates(queries, sample_top_k, threads).any(axis=0).mean()
+            costs[screen] += UNION_COST * union
+    best = min(screens, key=costs.get)
+    return best(index, threads) if costs[best] < WORTH else None
+
+
+def centre_of(fc7: np.ndarray) -> np.ndarray:
+    """Mean of some rows, (d,) float64: distances stay as they are when it is taken from all rows."""
+    return np.asarray(fc7[evenly(len(fc7), CENTRE_ROWS)], np.float64).mean(axis=0)
+
+
+def alike(queries: np.ndarray) -> list[np.ndarray]:
+    """Blocks of at most QUERIES_PER_GROUP rows of queries (Q, d) that are alike: index arrays.
+
+    Queries are grouped by the nearest of a few taken evenly from among them.
+    """
+    pivots = np.asarray(queries[evenly(len(queries), -(-len(queries) // QUERIES_PER_GROUP))], np.float32)
+    half = np.einsum("nd,nd->n", pivots, pivots) / 2
+    nearest = np.concatenate([np.argmin(half - np.asarray(queries[rows], np.float32) @ pivots.T, axis=1)
+                              for rows in block_slices(len(queries), ROWS_PER_TASK)])
+    order = np.argsort(nearest, kind="stable")
+    return [order[rows] for rows in block_slices(len(order), QUERIES_PER_GROUP)]
