@@ -14,6 +14,7 @@ Queries that are alike share a block: their candidates overlap, so few rows are 
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 
 from basics.rows import block_slices, evenly, map_blocks
 from search import eight_bit, kernels
@@ -148,8 +149,16 @@ class Directions:
 def leading_directions(fc7: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Orthonormal (d, k <= DIRECTIONS) float64: the directions in which some rows less the centre spread most."""
     rows = np.asarray(fc7[evenly(len(fc7), DIRECTION_ROWS)], np.float64) - centre
-    _, vectors = np.linalg.eigh(rows @ rows.T)
-    return np.linalg.qr(rows.T @ vectors[:, -DIRECTIONS:])[0]
+    count, units = rows.shape
+    if units <= count:
+        return most_spread(rows.T @ rows)
+    return np.linalg.qr(rows.T @ most_spread(rows @ rows.T))[0]
+
+
+def most_spread(products: np.ndarray) -> np.ndarray:
+    """Eigenvectors (n, at most DIRECTIONS) of the largest eigenvalues of a symmetric matrix (n, n)."""
+    size = len(products)
+    return scipy.linalg.eigh(products, subset_by_index=[max(0, size - DIRECTIONS), size - 1])[1]
 
 
 def choose_screen(query_fc7: np.ndarray, blocks: list[np.ndarray], index, top_k: int, threads: int | None = None):
