@@ -20,12 +20,13 @@ from nets.blobs import CODES, FC7
 from process.cpu import add_cpu_options, use_cpu
 from process.errors import DriverError
 from process.guard import run_guarded
+from process.outputs import refuse_inputs_as_outputs
 from process.program import run_program
 from process.run_folder import RunFolder
 
 
 def parse_arguments(argv: Sequence[str] | None) -> ExtractOptions:
-    """Options of the command line. DriverError when the run is missing."""
+    """Options of the command line. DriverError when the run is missing, or an output would be an input."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     _add_model(parser)
@@ -86,6 +87,7 @@ def _check(parser: argparse.ArgumentParser, options: ExtractOptions) -> None:
         parser.error("--initial goes with --run")
     if options.run and not options.run.path.is_dir():
         raise DriverError(f"--run {options.run}: no such folder")
+    refuse_inputs_as_outputs(options.folders, options.inputs)
 
 
 def work(options: ExtractOptions) -> int:

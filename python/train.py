@@ -16,6 +16,7 @@ from typing import TextIO
 from process.cpu import add_cpu_options, use_cpu
 from process.errors import DriverError
 from process.guard import run_guarded
+from process.outputs import refuse_inputs_as_outputs
 from process.program import path_or_none, run_program
 from process.run_folder import RunFolder
 from training.options import TrainOptions
@@ -62,6 +63,7 @@ def _check(parser: argparse.ArgumentParser, options: TrainOptions) -> None:
     if options.weights and not options.weights.is_file():
         raise DriverError(f"--weights {options.weights}: no such file. Give a caffemodel, or none to start from the "
                           "fillers")
+    refuse_inputs_as_outputs([options.run.path], [options.solver, options.weights])
 
 
 def work(options: TrainOptions) -> int:

@@ -14,7 +14,7 @@ from training.memory import check_memory
 from training.options import TrainOptions
 from training.plan import Plan, decide
 from training.problem import Problem
-from training.resolved import write_resolved
+from training.resolved import check_run_folder, write_resolved
 from training.settings import check_unchanged, write_settings
 from training.several_gpus import join_others
 from training.snapshots import Snapshots
@@ -26,6 +26,7 @@ def train(options: TrainOptions, console: TextIO) -> int:
     gpus = device.choose(options.gpu, lambda words: print(words, file=console))
     lock_folder(options.run.path)  # held until the process ends
     problem = Problem(options.solver, max(1, len(gpus)), options.iter_size, options.share_batch)
+    check_run_folder(problem, options.run)
     plan = decide(options, gpus, problem.solver)
     settings = problem.settings(plan)
     snapshots = Snapshots(plan.run)
