@@ -41,6 +41,8 @@ def parse_arguments(argv: Sequence[str] | None) -> ExtractOptions:
     add_cpu_options(parser)
     parser.add_argument("--any-memory", action="store_true",
                         help="extract even where the GPU's memory is estimated to be too small")
+    parser.add_argument("--trust-net", action="store_true",
+                        help="take a net whose layers do more than compute: they can read and write files and run code")
     options = ExtractOptions(**vars(parser.parse_args(argv)))
     _check(parser, options)
     return options

@@ -44,6 +44,8 @@ def parse_arguments(argv: Sequence[str] | None) -> TrainOptions:
                         help="several GPUs: share the prototxt's batch instead of taking one each")
     parser.add_argument("--any-memory", action="store_true",
                         help="train even where the GPU's memory is estimated to be too small")
+    parser.add_argument("--trust-net", action="store_true",
+                        help="take a net whose layers do more than compute: they can read and write files and run code")
     parser.add_argument("--snapshot-every", type=int, help="iterations (default: the solver's snapshot)")
     parser.add_argument("--test-every", type=int, help="iterations, 0 for never (default: the solver's test_interval)")
     options = TrainOptions(**vars(parser.parse_args(argv)))

@@ -35,6 +35,7 @@ class ExtractOptions:
     engine: str | None   # of the CPU: process/cpu.py
     threads: int | None
     any_memory: bool
+    trust_net: bool
 
     @property
     def folders(self) -> list[Path]:
