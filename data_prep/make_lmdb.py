@@ -35,7 +35,13 @@ def parse(argv: list[str] | None) -> Options:
     return Options(
         load=args.load_of(args), out=args.out, splits=(one_split,) if one_split else tuple(args.splits),
         image_format=ImageFormat(args.size, args.grey, args.encoded), originals=args.originals, seed=args.seed,
-        jobs=args.jobs, skip_unreadable=args.skip_unreadable, existing=args.existing)
+        jobs=args.jobs, skip_unreadable=args.skip_unreadable, existing=args.existing, inputs=_inputs(args))
+
+
+def _inputs(args: argparse.Namespace) -> tuple[Path, ...]:
+    """What is read, as far as this source's options name it. Not --root: it is not searched, and may hold all."""
+    names = ("data", "train_list", "train_labels", "test_list", "test_labels", "classes")
+    return tuple(path for name in names if (path := getattr(args, name, None)))
 
 
 def _found(args: argparse.Namespace) -> Load:

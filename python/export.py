@@ -35,6 +35,8 @@ def parse_arguments(argv: Sequence[str] | None) -> ExportOptions:
     parser.add_argument("--out", type=Path, required=True, help="file to write; must not exist")
     parser.add_argument("--latent-blob", default=CODES, help="blob of the latent layer, or none")
     parser.add_argument("--feature-blob", default=FC7, help="blob of the features, or none")
+    parser.add_argument("--trust-net", action="store_true",
+                        help="take a net whose layers do more than compute: they can read and write files and run code")
     options = ExportOptions(**vars(parser.parse_args(argv)))
     if options.latent_blob == options.feature_blob == "none":
         parser.error("nothing to export: --latent-blob and --feature-blob are both none")

@@ -20,12 +20,13 @@ from nets.blobs import CODES, FC7
 from process.cpu import add_cpu_options, use_cpu
 from process.errors import DriverError
 from process.guard import run_guarded
+from process.outputs import refuse_inputs_as_outputs
 from process.program import run_program
 from process.run_folder import RunFolder
 
 
 def parse_arguments(argv: Sequence[str] | None) -> ExtractOptions:
-    """Options of the command line. DriverError when the run is missing."""
+    """Options of the command line. DriverError when the run is missing, or an output would be an input."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     _add_model(parser)
@@ -40,6 +41,8 @@ def parse_arguments(argv: Sequence[str] | None) -> ExtractOptions:
     add_cpu_options(parser)
     parser.add_argument("--any-memory", action="store_true",
                         help="extract even where the GPU's memory is estimated to be too small")
+    parser.add_argument("--trust-net", action="store_true",
+                        help="take a net whose layers do more than compute: they can read and write files and run code")
     options = ExtractOptions(**vars(parser.parse_args(argv)))
     _check(parser, options)
     return options
@@ -86,6 +89,7 @@ def _check(parser: argparse.ArgumentParser, options: ExtractOptions) -> None:
         parser.error("--initial goes with --run")
     if options.run and not options.run.path.is_dir():
         raise DriverError(f"--run {options.run}: no such folder")
+    refuse_inputs_as_outputs(options.folders, options.inputs)
 
 
 def work(options: ExtractOptions) -> int:

@@ -16,6 +16,7 @@ from typing import TextIO
 from process.cpu import add_cpu_options, use_cpu
 from process.errors import DriverError
 from process.guard import run_guarded
+from process.outputs import refuse_inputs_as_outputs
 from process.program import path_or_none, run_program
 from process.run_folder import RunFolder
 from training.options import TrainOptions
@@ -43,6 +44,8 @@ def parse_arguments(argv: Sequence[str] | None) -> TrainOptions:
                         help="several GPUs: share the prototxt's batch instead of taking one each")
     parser.add_argument("--any-memory", action="store_true",
                         help="train even where the GPU's memory is estimated to be too small")
+    parser.add_argument("--trust-net", action="store_true",
+                        help="take a net whose layers do more than compute: they can read and write files and run code")
     parser.add_argument("--snapshot-every", type=int, help="iterations (default: the solver's snapshot)")
     parser.add_argument("--test-every", type=int, help="iterations, 0 for never (default: the solver's test_interval)")
     options = TrainOptions(**vars(parser.parse_args(argv)))
@@ -62,6 +65,7 @@ def _check(parser: argparse.ArgumentParser, options: TrainOptions) -> None:
     if options.weights and not options.weights.is_file():
         raise DriverError(f"--weights {options.weights}: no such file. Give a caffemodel, or none to start from the "
                           "fillers")
+    refuse_inputs_as_outputs([options.run.path], [options.solver, options.weights])
 
 
 def work(options: TrainOptions) -> int:

@@ -12,6 +12,7 @@ import cv2
 
 from databases.writer import ImageFormat, write_database
 from prep.errors import PrepError
+from prep.outputs import refuse_inputs_as_outputs
 from sources.folders import is_cifar10
 from sources.image_set import ImageSet
 
@@ -24,6 +25,7 @@ class Options:
     """load: names of splits -> their ImageSets. out: data/<set>; its name is the data set's.
 
     originals: also write <split>_originals_lmdb, in each image's own size. existing: REFUSE, KEEP or OVERWRITE.
+    inputs: files and folders that are read, as the user named them.
     """
     load: Callable[[Sequence[str]], dict[str, ImageSet]]
     out: Path
@@ -34,6 +36,12 @@ class Options:
     jobs: int
     skip_unreadable: bool
     existing: str
+    inputs: tuple[Path, ...]
+
+    def targets(self) -> list[Path]:
+        """Every database that may be written."""
+        wanted = [self.database(split) for split in self.splits]
+        return wanted + [self.originals_of(split) for split in self.splits if self.originals]
 
     def database(self, split: str) -> Path:
         return self.out / f"{split}_lmdb"
@@ -44,6 +52,7 @@ class Options:
 
 def make_databases(options: Options) -> None:
     """Write what `options` describe, each database whole or not at all; the training database is shuffled."""
+    refuse_inputs_as_outputs(options.targets(), options.inputs)
     cv2.setNumThreads(0)  # the threads of --jobs are the parallel part
     _keep_freed_memory()
     sets = options.load(options.splits)
@@ -66,9 +75,7 @@ def _keep_freed_memory() -> None:
 
 
 def _check_absent(options: Options) -> None:
-    wanted = [options.database(split) for split in options.splits]
-    wanted += [options.originals_of(split) for split in options.splits if options.originals]
-    found = next((path for path in wanted if path.exists()), None)
+    found = next((path for path in options.targets() if path.exists()), None)
     if found:
         raise PrepError(f"{found}: exists already; use it, or make it anew with --overwrite")
 

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from databases.datums import messages
 from downloads.checksums import check_file
 from prep.errors import PrepError
+from prep.outputs import refuse_inputs_as_outputs
 
 ROOT = Path(__file__).resolve().parents[2]
 MEAN_NPY = ROOT / "build/caffe/current/python/caffe/imagenet/ilsvrc_2012_mean.npy"
@@ -25,11 +27,25 @@ class Options:
 
 def convert(options: Options) -> None:
     """Check the numpy file and write it as a .binaryproto. PrepError when it is no mean image or another one."""
+    refuse_inputs_as_outputs([options.out], [options.npy])
+    _check_replaceable(options.out)
     if not options.npy.exists():
         raise PrepError(f"{options.npy}: not there; run make caffe, which unpacks it, or give --npy")
     if not options.own:
         check_file(options.npy, MEAN_CHECKSUM)
     write_mean(load_mean(options.npy), options.out)
+
+
+def _check_replaceable(out: Path) -> None:
+    """PrepError when there is a file that is no mean image: it is not ours to replace."""
+    if not out.exists():
+        return
+    try:
+        whole = out.is_file() and len(messages().BlobProto.FromString(out.read_bytes()).data) == np.prod(MEAN_SHAPE)
+    except DecodeError:
+        whole = False
+    if not whole:
+        raise PrepError(f"{out}: is there and is no mean image; it is left alone. Move it, or choose another --out")
 
 
 def load_mean(path: Path) -> np.ndarray:

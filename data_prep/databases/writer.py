@@ -20,11 +20,13 @@ from tqdm import tqdm
 from databases.datums import serialize_datum
 from databases.pixels import encode_png, planar, resize, to_pixels
 from prep.errors import PrepError
+from prep.outputs import refuse_foreign_folder
 from sources.image_set import ImageSet, class_counts
 
 CHUNK = 32  # images a worker prepares at a time, written as one transaction
 FIRST_MAP_SIZE = 1 << 30
 NAMED_FAILURES = 5
+NAMES = ("data.mdb", "lock.mdb", "ids.txt", "labels.npy", "meta.json")  # all that a database's directory holds
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def write_database(images: ImageSet, destination: Path, image_format: ImageForma
     meta: further entries of meta.json (dataset, split).
     Unreadable images are all listed in <destination>_unreadable.txt and are an error unless `skip_unreadable`.
     """
+    check_replaceable(destination)
     _check_space(images, destination, image_format)
     partial = destination.with_name(destination.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -76,6 +79,32 @@ def write_database(images: ImageSet, destination: Path, image_format: ImageForma
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return meta
+
+
+def check_replaceable(destination: Path) -> None:
+    """PrepError when writing the database would take away something that is none.
+
+    One that is there has a meta.json with a fingerprint; the two that stand beside it while it is written may lack it.
+    """
+    if destination.exists() and "fingerprint" not in read_meta(destination):
+        raise PrepError(f"{destination}: is there and is no database that make_lmdb wrote (its meta.json has no "
+                        "fingerprint); move it, or choose another --out")
+    for place in (destination, destination.with_name(destination.name + ".partial"), _replaced(destination)):
+        refuse_foreign_folder(place, NAMES, "a database")
+
+
+def read_meta(database: Path) -> dict:
+    """meta.json of a database; {} where there is none that is a JSON object."""
+    try:
+        meta = json.loads((database / "meta.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
+def _replaced(destination: Path) -> Path:
+    """Where an older database waits until the new one has its name."""
+    return destination.with_name(destination.name + ".old")
 
 
 def _check_space(images: ImageSet, destination: Path, image_format: ImageFormat) -> None:
@@ -227,7 +256,7 @@ def _write_companions(images: ImageSet, kept: list[Entry], directory: Path, meta
 
 def _replace(partial: Path, destination: Path) -> None:
     """Rename, moving an older database out of the way first."""
-    old = destination.with_name(destination.name + ".old")
+    old = _replaced(destination)
     shutil.rmtree(old, ignore_errors=True)
     if destination.exists():
         os.replace(destination, old)

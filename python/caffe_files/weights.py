@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import caffe
+import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
@@ -83,6 +84,23 @@ def match(path: Path, net: caffe.Net) -> Match:
         _same_shapes(path, name, stored[name], wanted[name])
     return Match(loaded, initialised=[name for name in wanted if name not in stored],
                  unused=[name for name in stored if name not in wanted])
+
+
+def load(path: Path, net: caffe.Net) -> Match:
+    """Fills a net from a weight file. DriverError as match(), and for values that are NaN or infinite."""
+    found = match(path, net)
+    net.copy_from(str(path))
+    broken = layer_not_finite(net)
+    if broken:
+        raise DriverError(f"{path}: layer {broken} has weights that are not finite (NaN or infinite): the file is "
+                          "broken, or its training diverged. Take another one")
+    return found
+
+
+def layer_not_finite(net: caffe.Net) -> str | None:
+    """The first layer of a net with a NaN or infinite weight; None when there is none."""
+    return next((name for name, blobs in net.params.items()
+                 if not all(np.isfinite(blob.data.sum(dtype=np.float64)) for blob in blobs)), None)
 
 
 def _same_shapes(path: Path, name: str, stored: list[Shape], wanted: list[Shape]) -> None:

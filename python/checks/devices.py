@@ -106,13 +106,20 @@ def _train(options: CheckOptions, names: list[str]) -> dict[str, Curve]:
     solver, trained = _write_solver(options), {}
     for option, name in zip(options.devices, names):
         run = RunFolder(options.out / name)
-        shutil.rmtree(run.path, ignore_errors=True)
+        _remove_run(run)
         run_tool("train.py", "--solver", solver, "--run", run, "--weights", options.weights, "--seed", options.seed,
                  "--gpu", option, "--iterations", options.iterations, "--test-every", 0)
         rows = read_rows(run.train_log)
         rates = series(rows, "images_per_second")[1]
         trained[name] = Curve(*series(rows, "loss"), statistics.median(rates[UNTIMED:] or rates))
     return trained
+
+
+def _remove_run(run: RunFolder) -> None:
+    """Removes the run of an earlier check. DriverError for a folder that is no run's."""
+    if run.path.exists() and not run.settings.exists() and any(path != run.caffe_log for path in run.path.iterdir()):
+        raise DriverError(f"{run} is there and is no run's folder (it has no run.json): choose another --out")
+    shutil.rmtree(run.path, ignore_errors=True)
 
 
 def _print_machine(gpus: list[Any], versions: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import caffe
 import numpy as np
 
-from caffe_files.weights import Match, match
+from caffe_files.weights import Match, load
 from process.errors import DriverError
 
 
@@ -19,10 +19,9 @@ class Extractor:
                 raise DriverError(f"{net_file} has no blob {blob!r} (--{name}-blob). "
                                   f"It has: {', '.join(self.net.blobs)}")
         self.blobs = blobs
-        found = match(weights, self.net)
+        found = load(weights, self.net)
         self._check_needed(net_file, weights, found)
         self.classifier = self._classifier(found)
-        self.net.copy_from(str(weights))
         self.input = self.net.inputs[0]
         self.net.blobs[self.input].reshape(batch, *self.net.blobs[self.input].data.shape[1:])
         self.net.reshape()
@@ -68,20 +67,25 @@ class Extractor:
         result = {name: self.net.blobs[blob].data[:count].reshape(count, -1) for name, blob in self.blobs.items()}
         _check_activations(result, self.blobs)
         if self.classifier:
-            result["predictions"] = self.net.blobs[self.classifier].data[:count].argmax(1)
+            scores = self.net.blobs[self.classifier].data[:count]
+            _check_finite(scores, self.classifier)
+            result["predictions"] = scores.argmax(1)
         return result
 
 
 def _check_activations(result: dict[str, np.ndarray], blobs: dict[str, str]) -> None:
     """NaN, latent outside 0..1, negative fc7 mean a wrong blob or broken weights: a silent wrong number otherwise."""
     for name, values in result.items():
+        _check_finite(values, blobs[name])
         low, high = values.min(), values.max()
-        if not np.isfinite(low + high):
-            raise DriverError(f"blob {blobs[name]} has values that are not finite: the weights are broken or the input "
-                              "is")
         if name == "latent" and (low < 0 or high > 1):
             raise DriverError(f"blob {blobs[name]} goes from {low:g} to {high:g}: latent activations lie in 0..1. Name "
                               "the blob behind the Sigmoid with --latent-blob")
         if name == "fc7" and low < 0:
             raise DriverError(f"blob {blobs[name]} goes down to {low:g}: it is taken before its ReLU. Name the blob "
                               "behind it with --feature-blob")
+
+
+def _check_finite(values: np.ndarray, blob: str) -> None:
+    if not np.isfinite(values).all():
+        raise DriverError(f"blob {blob} has values that are not finite: the weights are broken or the input is")

@@ -14,8 +14,11 @@ import numpy as np
 
 from process.errors import DriverError
 from process.files import lock_folder, partial, read_json, write_json
+from process.outputs import refuse_foreign_folder
 
 PROGRESS, META = "progress.json", "meta.json"
+# All that a folder of features holds: one with anything else in it is not replaced.
+NAMES = ("latent.npy", "fc7.npy", "labels.npy", "predictions.npy", "thumbs.npy", "ids.txt", PROGRESS, META)
 CHECKPOINT_S = 10.0  # rows of at most these seconds are computed twice after an interruption
 
 
@@ -23,6 +26,30 @@ def is_made(folder: Path, key: str) -> bool:
     """True when the features in folder are whole and were made from the same things."""
     meta = folder / META
     return meta.exists() and read_json(meta).get("key") == key
+
+
+def check_replaceable(folder: Path) -> None:
+    """DriverError when writing this folder of features would take away something that is none.
+
+    The folder may hold features, which meta.json with their key tells; the two that stand beside it while it is written
+    may hold files of features.
+    """
+    if folder.exists() and not _holds_features(folder):
+        raise DriverError(f"{folder} is there and is no folder of features (it has no {META} with their key): choose "
+                          "another --out")
+    for place in (folder, partial(folder), replaced(folder)):
+        refuse_foreign_folder(place, NAMES, "a folder of features")
+
+
+def _holds_features(folder: Path) -> bool:
+    meta = folder / META
+    content = read_json(meta) if meta.is_file() else None
+    return isinstance(content, dict) and isinstance(content.get("key"), str)
+
+
+def replaced(folder: Path) -> Path:
+    """Where older features wait until the new ones have their name."""
+    return folder.with_name(folder.name + ".old")
 
 
 class FeatureFiles:
@@ -35,9 +62,7 @@ class FeatureFiles:
     def __init__(self, folder: Path, key: str, thumbs: int = 0) -> None:
         self.folder, self.partial = folder, partial(folder)
         self.made_from = {"key": key, "thumbs": thumbs}
-        if folder.exists() and not (folder / META).exists():
-            raise DriverError(f"{folder} is there and is no folder of features (it has no {META}): choose another "
-                              "--out")
+        check_replaceable(folder)
         self.partial.mkdir(parents=True, exist_ok=True)
         self.lock = lock_folder(self.partial)
         self.rows = self._rows_done()
@@ -89,7 +114,7 @@ class FeatureFiles:
         lines = "".join(f"{image_id}\n" for image_id in ids)
         (self.partial / "ids.txt").write_text(lines, "utf-8", "surrogateescape")  # names of files may be any bytes
         write_json(self.partial / META, {**meta, "key": self.made_from["key"]})
-        old = self.folder.with_name(self.folder.name + ".old")
+        old = replaced(self.folder)
         shutil.rmtree(old, ignore_errors=True)
         if self.folder.exists():
             self.folder.rename(old)

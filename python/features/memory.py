@@ -4,10 +4,19 @@ from pathlib import Path
 from caffe.proto import caffe_pb2
 
 from caffe_files.prototxt import read_net
+from features.prefetch import SLOTS
+from features.recipe import Recipe
+from gpu.machine import check_bytes
 from gpu.memory import ALLOWANCE, ANYWAY, NONE_FITS, ask, input_net, too_small
 from gpu.net_sizes import FLOAT
 from gpu.nvidia import Gpu, in_words
 from process.errors import DriverError
+
+
+def check_batch(recipe: Recipe) -> None:
+    """DriverError when the batches that are read ahead need more memory than the machine has."""
+    check_bytes(FLOAT * SLOTS * recipe.batch * recipe.preprocess.channels * recipe.preprocess.crop ** 2,
+                f"a batch of {recipe.batch:,} images", "take a smaller --batch")
 
 
 def check_memory(net_file: Path, batch: int, gpu: Gpu) -> str:

@@ -35,6 +35,19 @@ class ExtractOptions:
     engine: str | None   # of the CPU: process/cpu.py
     threads: int | None
     any_memory: bool
+    trust_net: bool
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of features to write: one, or with databases one for each split."""
+        return [self.out / split for split in SPLITS] if self.databases else [self.out]
+
+    @property
+    def inputs(self) -> list[Path | None]:
+        """Every file and folder that is read, as far as the options name it."""
+        mean = Path(self.mean) if self.mean and self.mean != "none" else None
+        of_run = [self.run.deploy, self.run.train_val, self.run.final_model, self.run.snapshots] if self.run else []
+        return [self.net, self.weights, mean, self.lmdb, self.databases, *map(Path, self.images or []), *of_run]
 
     @property
     def caffe_log(self) -> Path:

@@ -8,6 +8,7 @@ from caffe.proto import caffe_pb2
 from caffe_files.databases import first_image
 from caffe_files.mean_image import read_mean
 from caffe_files.prototxt import data_layer, read_net
+from caffe_files.trusted import check_net
 from features.options import ExtractOptions
 from features.preprocess import Preprocessor
 from nets.blobs import wanted_blobs
@@ -53,6 +54,7 @@ def decide(options: ExtractOptions, engine: str | None, console: TextIO) -> Reci
     if not net:
         beside = options.out if options.databases else options.out.parent
         net = deploy_for(weights, beside / "deploy.prototxt", console)
+    check_net(read_net(net), net, options.trust_net)
     batch, channels, crop, _ = input_shape(net)
     mean = read_mean(asked.mean) if asked.mean else None
     size = asked.resize or crop if mean is None else mean.shape[1]

@@ -6,12 +6,14 @@ from typing import TextIO
 from caffe_files.engine import cpu_sentence, engine_in_use, freeze_weights
 from features.extraction import Extraction
 from features.extractor import Extractor
-from features.memory import check_memory
+from features.memory import check_batch, check_memory
 from features.options import SPLITS, ExtractOptions
 from features.recipe import Recipe, decide
 from features.sources import FileSource, LmdbSource, Source
 from gpu import device
+from gpu.machine import check_net
 from process.errors import DriverError
+from process.machine import stay_within_memory
 
 
 def extract(options: ExtractOptions, console: TextIO) -> int:
@@ -25,12 +27,17 @@ def extract(options: ExtractOptions, console: TextIO) -> int:
     if not left:
         return 0
     _tell_device(gpus, recipe, options.any_memory, console)
+    check_batch(recipe)
     with ExitStack() as readers:
         for extraction in left:
             readers.callback(extraction.close)
             extraction.begin(options.thumbs)
         device.use(gpus)
+        if not gpus:
+            stay_within_memory()
         extractor = Extractor(recipe.net, recipe.weights, recipe.blobs, recipe.batch)
+        if not gpus:
+            check_net(extractor.net, recipe.batch, recipe.net, training=False)
         freeze_weights()
         for extraction in left:
             extraction.finish(extractor, options.run, console)

@@ -6,6 +6,8 @@ import caffe
 import numpy as np
 
 from caffe_files import weights
+from caffe_files.prototxt import read_net
+from caffe_files.trusted import check_net, check_training_net
 from gpu import device, loaded_libraries
 from gpu.options import ActivationOptions
 from nets.blobs import CODES, FC7
@@ -30,11 +32,13 @@ def fill(net: caffe.Net, seed: int, scale: float) -> None:
 
 def activations(options: ActivationOptions) -> dict[str, np.ndarray]:
     """{"fc7", "latent": (B, d) float32} of the first test batch."""
-    batch = first_batch(options.setting / "train_val.prototxt")
-    net = caffe.Net(str(options.setting / "deploy.prototxt"), caffe.TEST)
+    train_val, deploy = options.setting / "train_val.prototxt", options.setting / "deploy.prototxt"
+    check_training_net(read_net(train_val), train_val, trusted=False)
+    check_net(read_net(deploy), deploy, trusted=False)
+    batch = first_batch(train_val)
+    net = caffe.Net(str(deploy), caffe.TEST)
     if options.weights:
-        weights.match(options.weights, net)
-        net.copy_from(str(options.weights))
+        weights.load(options.weights, net)
     else:
         fill(net, options.seed, float(np.sqrt(np.mean(batch ** 2, dtype=np.float64))))
     net.blobs["data"].reshape(*batch.shape)

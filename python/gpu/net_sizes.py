@@ -5,6 +5,7 @@
 A process of its own, so that the driver keeps Caffe off the GPU until later. No blob takes memory here.
 """
 import json
+import math
 import sys
 
 import caffe
@@ -26,7 +27,7 @@ def sizes(net: caffe.Net, batch: int) -> dict[str, int]:
         blobs = [net.blobs[net._blob_names[i]] for i in (*net._bottom_ids(number), *net._top_ids(number))]
         kept += _beside(layer, blobs)
         if layer.type == "Convolution":
-            workspace += _convolution_workspace(layer, *blobs)
+            workspace += _convolution_workspace(layer, blobs[0], blobs[-1])
     return {"forward": FLOAT * (forward + kept), "backward": FLOAT * sum(own.values()), "workspace": workspace}
 
 
@@ -40,9 +41,9 @@ def _beside(layer: "caffe.Layer", blobs: list) -> int:
 
 def _convolution_workspace(layer: "caffe.Layer", bottom: "caffe.Blob", top: "caffe.Blob") -> int:
     """cuDNN's, or the unrolled image of Caffe's own engine, whichever is larger; in bytes."""
-    _, inputs, height, width = layer.blobs[0].shape
+    _, inputs, *kernel = layer.blobs[0].shape
     groups = bottom.shape[1] // inputs
-    unrolled = FLOAT * groups * inputs * height * width * top.shape[2] * top.shape[3]
+    unrolled = FLOAT * groups * inputs * math.prod(kernel) * math.prod(top.shape[2:])
     return max(groups * WORKSPACE, unrolled)
 
 

@@ -14,7 +14,9 @@ from nets.definitions import NETS, DataSet, Setting, deploy
 from nets.template import commented, net_text
 from process.errors import DriverError
 from process.files import whole_file
+from process.outputs import refuse_foreign_text
 
+WRITTEN_BY = "Written by python/nets/model_file.py"
 Size = tuple[int, int | None]  # (outputs, side of the kernel) of a layer
 
 
@@ -87,12 +89,16 @@ def deploy_net(model: Model) -> caffe_pb2.NetParameter:
 
 
 def write_deploy(weights: Path, path: Path) -> Model:
-    """Writes the deploy net of a caffemodel that came without one; returns the Model."""
+    """Writes the deploy net of a caffemodel that came without one; returns the Model.
+
+    DriverError for a file of that name which was written by somebody else.
+    """
     model = identify(weights)
+    refuse_foreign_text(path, WRITTEN_BY)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, "w") as file:
         file.write(commented(f"Deploy net for {weights.name} ({model}), which came without one.\n"
-                             "Written by python/nets/model_file.py from the project's template."))
+                             f"{WRITTEN_BY} from the project's template."))
         file.write(net_text(deploy_net(model), {}))
     return model
 

@@ -9,9 +9,12 @@ from caffe.proto import caffe_pb2
 from caffe_files.prototxt import message_text
 from nets.definitions import DATASETS, NETS, Setting, deploy, solver, train_val
 from process.files import whole_file
+from process.outputs import refuse_foreign_text
 
 COMMITTED = (("cifar10", "caffenet", 48), ("mnist", "caffenet", 48), ("mnist", "caffenet", 128),
              ("yahoo1m", "caffenet", 128), ("mnist", "lenet", 48), ("digits", "lenet", 48))
+
+WRITTEN_BY = "Written by python/net_template.py"  # a line of each file: one without is not replaced
 
 HEADER = {
     "train_val": """\
@@ -86,10 +89,16 @@ def files(setting: Setting, folder: Path) -> dict[str, str]:
 
 
 def write(setting: Setting, parent: Path) -> Path:
-    """Writes the three files into <parent>/<name of the setting> and returns that folder."""
+    """Writes the three files into <parent>/<name of the setting> and returns that folder.
+
+    DriverError, and nothing written, when a file of that name is there which the template did not write.
+    """
     folder = parent / setting.name
+    texts = files(setting, folder)
+    for name in texts:
+        refuse_foreign_text(folder / name, WRITTEN_BY)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files(setting, folder).items():
+    for name, text in texts.items():
         with whole_file(folder / name, "w") as file:
             file.write(text)
     return folder

@@ -14,6 +14,7 @@ class ExportOptions:
     out: Path
     latent_blob: str
     feature_blob: str
+    trust_net: bool
 
     def beside(self, ending: str) -> Path:
         """A file that goes with the one written: model.onnx, model.deploy.prototxt."""

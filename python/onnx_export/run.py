@@ -7,6 +7,7 @@ import caffe
 from caffe.proto import caffe_pb2
 
 from caffe_files.prototxt import data_layer, read_net
+from caffe_files.trusted import check_net
 from features.extractor import Extractor
 from nets.blobs import wanted_blobs
 from nets.model_file import deploy_for
@@ -33,6 +34,7 @@ def export(options: ExportOptions, console: TextIO) -> None:
     caffe.set_mode_cpu()
     net_file, weights = _net_and_weights(options, console)
     net = read_net(net_file)
+    check_net(net, net_file, options.trust_net)
     extractor = Extractor(net_file, weights, wanted_blobs(options.latent_blob, options.feature_blob), IMAGES)
     classes = {"class scores": extractor.classifier} if extractor.classifier else {}
     outputs = {**extractor.blobs, **classes}

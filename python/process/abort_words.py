@@ -8,6 +8,7 @@ import re
 FATAL = re.compile(r"^F\d{4,8} .*?\] (.*)$", re.MULTILINE)
 CUDA = re.compile(r"error == cudaSuccess \((\d+) vs\. 0\)")
 # cuBLAS and cuDNN have names of their own for it, cuDNN 9 longer ones than 8
+HOST_MEMORY = re.compile(r"host allocation of size (\d+) failed")
 OUT_OF_MEMORY = re.compile(r"cudaSuccess \(2 vs\. 0\)|_(ALLOC|ALLOCATION)_FAILED|ncclSystemError.*memory")
 
 REBUILD = ("rebuild Caffe for it (make caffe CUDA=1 CUDA_ARCH=...; nvidia-smi --query-gpu=compute_cap tells the "
@@ -46,11 +47,13 @@ def out_of_memory(words: str) -> bool:
 
 
 def explain(words: str) -> str | None:
-    """A sentence on what to do; None for words that have nothing to do with a GPU, or of which nothing is known."""
+    """A sentence on what to do; None for words of which nothing is known."""
     if "CPU-only" in words:
         return "this Caffe was built for the CPU; build one with CUDA (make caffe CUDA=1), or say GPU=none"
     if out_of_memory(words):
         return ("the GPU's memory is full (nvidia-smi tells by whom): train with smaller batches (--iter-size 2, or "
                 "more; ITER_SIZE=2), extract with smaller ones (--batch), or say GPU=none")
+    if HOST_MEMORY.search(words):
+        return "the net needs more memory than the machine has: take a smaller net or smaller batches"
     found = CUDA.search(words)
     return CUDA_ERRORS.get(int(found[1])) if found else None

@@ -70,6 +70,9 @@ def _work_in_child(work: Callable[[TextIO], int | None], log: int, log_file: Pat
         status = work(console) or 0
     except (DriverError, OSError) as error:
         print(f"{program}: {_with_place(error, log_file)}", file=console)
+    except MemoryError:
+        print(f"{program}: the memory is full: close other programs, or take smaller batches. The same command goes on",
+              file=console)
     except KeyboardInterrupt:
         status = INTERRUPTED
         print(f"{program}: interrupted. The same command goes on", file=console)

@@ -1,9 +1,12 @@
 """Whether a training fits into a GPU's memory, and which batch would."""
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from caffe.proto import caffe_pb2
 
 from caffe_files.databases import first_image
+from gpu.machine import check_bytes
 from gpu.memory import ALLOWANCE, ANYWAY, NONE_FITS, ask, input_net, too_small
 from gpu.net_sizes import FLOAT
 from gpu.nvidia import Gpu, in_words
@@ -37,6 +40,16 @@ def _weight_copies(solver: caffe_pb2.SolverParameter, devices: int) -> int:
     """Arrays of the weights' size: weights, gradients, momentum; more for other solvers and for NCCL's buffers."""
     plain = solver.type == "SGD" and solver.regularization_type == "L2"
     return (3 if plain else 6) + (2 if devices > 1 else 0)
+
+
+def check_batches(problem: Problem) -> None:
+    """DriverError when the batches read ahead need more memory than the machine has: Caffe takes it at once."""
+    for layer in (problem.train_layer, problem.test_layer):
+        _, shape = first_image(Path(layer.data_param.source))
+        crop, batch = layer.transform_param.crop_size, layer.data_param.batch_size
+        image = (shape[0], crop, crop) if crop else shape
+        check_bytes(FLOAT * (layer.data_param.prefetch + 1) * batch * math.prod(image),
+                    f"{problem.net_file}: batch_size {batch:,} of layer {layer.name!r}", "take smaller batches")
 
 
 def check_memory(problem: Problem, gpus: Sequence[Gpu]) -> str:

@@ -19,5 +19,6 @@ class TrainOptions:
     iter_size: int | None
     share_batch: bool
     any_memory: bool
+    trust_net: bool
     snapshot_every: int | None
     test_every: int | None  # 0: never

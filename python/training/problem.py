@@ -1,4 +1,5 @@
 """What a solver file asks for, checked: net, databases, mean image, labels; how an iteration is cut into batches."""
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from caffe.proto import caffe_pb2
 from caffe_files.data_layer import check_data_layer
 from caffe_files.engine import engine_in_use
 from caffe_files.prototxt import data_layer, loss_bottoms, message_text, read_net, read_solver
+from caffe_files.trusted import check_solver, check_training_net
 from process.checkout import commit
 from process.cpu import threads_in_use
 from process.errors import DriverError
@@ -30,14 +32,18 @@ class Problem:
 
     devices: how many train together, each with batches of its own, or, with `share`, with its part of the prototxt's.
     iter_size: passes an iteration is cut into, their gradients added; the batches shrink so that its images stay the
-    same. DriverError for a mistake in any of the files, and for images that cannot be cut so.
+    same. trusted: the net may hold layers that do more than compute. DriverError for a mistake in any of the files, and
+    for images that cannot be cut so.
     """
 
-    def __init__(self, solver_file: Path, devices: int = 1, iter_size: int | None = None, share: bool = False) -> None:
+    def __init__(self, solver_file: Path, devices: int = 1, iter_size: int | None = None, share: bool = False,
+                 trusted: bool = False) -> None:
         self.solver_file, self.devices = solver_file, devices
         self.solver = read_solver(solver_file)
+        check_solver(self.solver, solver_file)
         self.net_file = Path(self.solver.net)
         self.net = read_net(self.net_file)
+        check_training_net(self.net, self.net_file, trusted)
         _, _, self.classes = loss_bottoms(self.net, self.net_file)
         self.train_layer = data_layer(self.net, caffe_pb2.TRAIN, self.net_file)
         self.test_layer = data_layer(self.net, caffe_pb2.TEST, self.net_file)
@@ -61,8 +67,11 @@ class Problem:
 
     def iter_sizes(self) -> list[int]:
         """Those that divide the images of an iteration on one device."""
-        asked = self._asked
-        return [n for n in range(1, asked.images + 1) if asked.images % (n * asked.parts) == 0]
+        whole, rest = divmod(self._asked.images, self._asked.parts)
+        if rest:
+            return []
+        lower = [n for n in range(1, math.isqrt(whole) + 1) if whole % n == 0]
+        return sorted({*lower, *(whole // n for n in lower)})
 
     def batches(self, iter_size: int) -> tuple[int, int]:
         """(training batch, test batch) of one device at this iter_size. How the test set is cut changes no result."""

@@ -1,9 +1,13 @@
 """The run's own copies of the prototxt: what Caffe is given."""
 import shutil
+from pathlib import Path
 
 from caffe.proto import caffe_pb2
 
 from caffe_files.prototxt import copy_net, write_message
+from process.errors import DriverError
+from process.outputs import refuse_foreign_text, refuse_inputs_as_outputs
+from process.run_folder import RunFolder
 from training.plan import Plan
 from training.problem import Problem
 
@@ -15,6 +19,8 @@ DRIVERS_OWN = ("test_iter", "test_interval", "snapshot", "display")
 def write_resolved(plan: Plan, problem: Problem, snapshot_prefix: str) -> None:
     """Writes solver, net and (where one lies beside the solver) deploy net into the run's folder."""
     run = plan.run
+    # The solver first: its comment is what tells the folder for a run's, should this be interrupted.
+    write_message(run.solver, _solver(plan, problem, snapshot_prefix), f"Resolved from {problem.solver_file} {BY}")
     if problem.cut:
         origin = f"{problem.net_file} with batches for iter_size {problem.solver.iter_size}"
         write_message(run.train_val, problem.net, origin)
@@ -23,7 +29,20 @@ def write_resolved(plan: Plan, problem: Problem, snapshot_prefix: str) -> None:
     deploy = problem.solver_file.parent / "deploy.prototxt"
     if deploy.exists():
         shutil.copyfile(deploy, run.deploy)
-    write_message(run.solver, _solver(plan, problem, snapshot_prefix), f"Resolved from {problem.solver_file} {BY}")
+
+
+def check_run_folder(problem: Problem, run: RunFolder) -> None:
+    """DriverError when the run would write over its own inputs, or over files that no run wrote."""
+    layers = (problem.train_layer, problem.test_layer)
+    databases = [Path(layer.data_param.source) for layer in layers]
+    means = [Path(layer.transform_param.mean_file) for layer in layers if layer.transform_param.mean_file]
+    refuse_inputs_as_outputs([run.path], [problem.solver_file, problem.net_file, *databases, *means])
+    if not run.settings.exists():
+        refuse_foreign_text(run.solver, BY)
+        written = [path for path in (run.train_val, run.deploy, run.final_model, run.train_log) if path.exists()]
+        if written and not run.solver.exists():
+            raise DriverError(f"{run} is no run's folder (it has no run.json) and holds {written[0].name}, which a run "
+                              "would replace: choose another --run (RUN=)")
 
 
 def _solver(plan: Plan, problem: Problem, snapshot_prefix: str) -> caffe_pb2.SolverParameter:

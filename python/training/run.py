@@ -7,14 +7,16 @@ import caffe
 from caffe_files import weights
 from caffe_files.engine import cpu_sentence
 from gpu import device
+from gpu.machine import check_net
 from process.files import lock_folder
+from process.machine import stay_within_memory
 from training.log import duration
 from training.loop import Training
-from training.memory import check_memory
+from training.memory import check_batches, check_memory
 from training.options import TrainOptions
 from training.plan import Plan, decide
 from training.problem import Problem
-from training.resolved import write_resolved
+from training.resolved import check_run_folder, write_resolved
 from training.settings import check_unchanged, write_settings
 from training.several_gpus import join_others
 from training.snapshots import Snapshots
@@ -25,7 +27,8 @@ def train(options: TrainOptions, console: TextIO) -> int:
     """Trains, or says that the run is trained; returns the exit status."""
     gpus = device.choose(options.gpu, lambda words: print(words, file=console))
     lock_folder(options.run.path)  # held until the process ends
-    problem = Problem(options.solver, max(1, len(gpus)), options.iter_size, options.share_batch)
+    problem = Problem(options.solver, max(1, len(gpus)), options.iter_size, options.share_batch, options.trust_net)
+    check_run_folder(problem, options.run)
     plan = decide(options, gpus, problem.solver)
     settings = problem.settings(plan)
     snapshots = Snapshots(plan.run)
@@ -37,10 +40,15 @@ def train(options: TrainOptions, console: TextIO) -> int:
         return 0
 
     _tell_devices(plan, problem, options.any_memory, console)
+    if not gpus:
+        check_batches(problem)
+        stay_within_memory()
     device.use(gpus)
     write_resolved(plan, problem, snapshots.prefix)
     solver = _make_solver(plan, console)
     test_set = WholeTestSet(plan.run.train_val, problem.net, problem.test_images, solver.net)
+    if not gpus:
+        check_net(solver.net, problem.train_layer.data_param.batch_size, problem.net_file, training=True)
     write_settings(plan.run, settings, going_on=bool(done))
     training = Training(plan, problem, solver, test_set, snapshots, console)
     training.start()
@@ -67,8 +75,7 @@ def _make_solver(plan: Plan, console: TextIO) -> caffe.SGDSolver:
     """The run's solver with the initial weights."""
     solver = caffe.get_solver(str(plan.run.solver))
     if plan.weights:
-        found = weights.match(plan.weights, solver.net)
-        solver.net.copy_from(str(plan.weights))
+        found = weights.load(plan.weights, solver.net)
         print(found.sentence(plan.weights), file=console)
     else:
         print("no weights given (WEIGHTS=none): every layer starts from its filler", file=console)

@@ -3,6 +3,7 @@
 Caffe writes model and solver state straight under their final names, so a kill in between would leave half a file.
 Here it writes under a partial name, and the files are renamed when both are complete.
 """
+import hashlib
 import os
 import re
 import shutil
@@ -10,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import caffe
-import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
-from caffe_files.weights import read_caffemodel
+from caffe_files.weights import layer_not_finite, read_caffemodel
 from process.errors import DriverError
 from process.files import PARTIAL, partial, put_in_place, read_json, whole_file, write_json
+from process.identity import sha256
 from process.run_folder import RunFolder
 
 KEPT_STATES = 2  # solver states (as large as the weights) are only of use for going on; models are all kept
@@ -64,7 +65,7 @@ class Snapshots:
         _point_state_to(self._unfinished(n, "solverstate"), self.path(n, "caffemodel"))
         for kind in ("caffemodel", "solverstate"):
             put_in_place(self._unfinished(n, kind), self.path(n, kind))
-        write_json(self.path(n, "json"), progress)
+        write_json(self.path(n, "json"), {**progress, "files": self._digests(n)})
         for old in self.iterations()[:-KEPT_STATES]:
             self.path(old, "solverstate").unlink()
         return self.path(n, "caffemodel")
@@ -79,6 +80,32 @@ class Snapshots:
         if not whole:
             raise DriverError(f"the snapshot of iteration {iteration} in {self.folder} could not be written whole "
                               f"(full disk?). Free some space; {GOING_ON}")
+
+    def _digests(self, iteration: int) -> dict[str, dict[str, Any]]:
+        """{kind: {"bytes", "sha256"}} of a snapshot's files; the state without its model's path, which may change."""
+        model, state = self.path(iteration, "caffemodel"), _read_state(self.path(iteration, "solverstate"))
+        state.ClearField("learned_net")
+        content = state.SerializeToString(deterministic=True)
+        return {"caffemodel": {"bytes": model.stat().st_size, "sha256": sha256(model)},
+                "solverstate": {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
+
+    def check_whole(self, iteration: int) -> None:
+        """DriverError unless a snapshot's files are what was written; of earlier versions, without digests, they parse."""
+        progress = read_json(self.path(iteration, "json"))
+        try:
+            read_caffemodel(self.path(iteration, "caffemodel"))
+            found = self._digests(iteration)
+        except DecodeError:
+            found = None
+        except DriverError as error:
+            raise self._damaged(iteration, str(error)) from None
+        expected = progress.get("files", found) if isinstance(progress, dict) else None
+        if found is None or found != expected:
+            raise self._damaged(iteration, "its length or SHA-256 is not the one written")
+
+    def _damaged(self, iteration: int, why: str) -> DriverError:
+        return DriverError(f"the snapshot {self.path(iteration, '*')} is damaged ({why}): remove its files, and the "
+                           "same command goes on from the snapshot before it")
 
     def check_space(self, net: caffe.Net) -> None:
         """Caffe aborts on a full disk in the middle of a file: ask before.
@@ -99,13 +126,18 @@ class Snapshots:
 
     def restore(self, solver: caffe.SGDSolver, iteration: int) -> dict[str, Any]:
         """Puts weights, momentum and iteration back; returns the driver's progress of that snapshot."""
+        self.check_whole(iteration)
         state = self.path(iteration, "solverstate")
         _point_state_to(state, self.path(iteration, "caffemodel"))  # the run may have been moved
         solver.restore(str(state))
         return read_json(self.path(iteration, "json"))
 
     def make_final(self, iteration: int) -> Path:
-        """<run>/final.caffemodel becomes the snapshot of that iteration (a hard link where there are any), at once."""
+        """<run>/final.caffemodel becomes the snapshot of that iteration (a hard link where there are any), at once.
+
+        DriverError when the snapshot is damaged.
+        """
+        self.check_whole(iteration)
         model, final = self.path(iteration, "caffemodel"), self.final_model
         if final.exists() and final.samefile(model):
             return final
@@ -135,8 +167,7 @@ def _point_state_to(state_file: Path, model_file: Path) -> None:
 
 def _check_finite(net: caffe.Net, iteration: int) -> None:
     """A snapshot of NaN would be one that nobody can go on from."""
-    for name, blobs in net.params.items():
-        if not all(np.isfinite(blob.data.sum(dtype=np.float64)) for blob in blobs):
-            raise DriverError(f"layer {name} has weights that are not finite after iteration {iteration}: training has "
-                              "diverged. Lower base_lr (by 10, say). No snapshot was taken of it; earlier ones are "
-                              "kept")
+    broken = layer_not_finite(net)
+    if broken:
+        raise DriverError(f"layer {broken} has weights that are not finite after iteration {iteration}: training has "
+                          "diverged. Lower base_lr (by 10, say). No snapshot was taken of it; earlier ones are kept")

@@ -342,7 +342,7 @@ def test_weights_with_nan(here, call):
     (here / "nan.caffemodel").write_bytes(net.SerializeToString())
     status, said = extract(call, "--weights", "nan.caffemodel")
     assert status == 1
-    assert "blob fc8_kevin_encode has values that are not finite" in said
+    assert "nan.caffemodel: layer fc8_kevin has weights that are not finite" in said
 
 
 def test_unreadable_and_missing_images(originals, call, here):
