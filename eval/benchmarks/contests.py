@@ -1,6 +1,7 @@
 """What is raced: search and mAP by codes beside faiss and the usual loops, the fine search beside a bare product."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -39,6 +40,12 @@ def bench_codes(title: str, queries: Side, database: Side, rounds: int) -> dict:
     return report_race(title, times | scaled, "ours_mAP")
 
 
+def read_once(columns):
+    """Reads columns (words, N) once from memory, on as many threads as a search has."""
+    count = columns.shape[1]
+    map_blocks(lambda part: np.bitwise_or.reduce(columns[:, part], axis=1), count, -(-count // default_threads()))
+
+
 def bench_sizes(bits: int, sizes: list[int], rounds: int) -> dict:
     """Search alone for one query and for a hundred against databases of several sizes, beside faiss and bare reading.
 
@@ -50,15 +57,11 @@ def bench_sizes(bits: int, sizes: list[int], rounds: int) -> dict:
         index = CodeIndex(pack(database))
         top_k = min(TOP_K, count)
 
-        def read():
-            map_blocks(lambda part: np.bitwise_or.reduce(index.columns[:, part], axis=1), index.columns.shape[1],
-                       -(-index.columns.shape[1] // default_threads()))
-
         found[str(count)] = {}
         for name, asked in (("one", queries[:1]), ("hundred", queries)):
             packed = pack(asked)
-            times = race(rounds * max(1, min(20, 10 ** 6 // count)), ours=lambda: index.search(packed, top_k),
-                         **faiss_searches(asked, database, top_k), reading_the_codes=read)
+            times = race(rounds * max(1, min(20, 10 ** 6 // count)), ours=partial(index.search, packed, top_k),
+                         **faiss_searches(asked, database, top_k), reading_the_codes=partial(read_once, index.columns))
             title = f"search, {name} of {bits} bits against {count:,} codes, top {top_k}"
             found[str(count)][name] = report_race(title, times, "ours")
     return found

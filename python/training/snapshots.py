@@ -90,7 +90,7 @@ class Snapshots:
                 "solverstate": {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
 
     def check_whole(self, iteration: int) -> None:
-        """DriverError unless a snapshot's files are what was written; of earlier versions, without digests, they parse."""
+        """DriverError unless a snapshot's files are what was written; earlier versions', without digests, parse."""
         progress = read_json(self.path(iteration, "json"))
         try:
             read_caffemodel(self.path(iteration, "caffemodel"))
