@@ -34,7 +34,7 @@ def tell_interruption():
 
 
 def _end_imports(kind, error, trace):
-    """sys.excepthook: Ctrl-C, or a missing package, while a program still imports ends as later, without a traceback."""
+    """sys.excepthook: Ctrl-C, or a missing package, while a program imports ends as later, without a traceback."""
     if issubclass(kind, EvalError):
         print(f"error: {error}", file=sys.stderr)
         os._exit(1)
