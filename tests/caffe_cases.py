@@ -133,7 +133,7 @@ def start(program, *arguments, cwd):
 def run(program, *arguments, cwd):
     """(exit status, what it said) of a program of the driver."""
     process = start(program, *arguments, cwd=cwd)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out + err
 
 

@@ -38,7 +38,7 @@ def start(features, out):
 def stop(process):
     """(status, stderr) after Ctrl-C."""
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     return process.returncode, said
 
 

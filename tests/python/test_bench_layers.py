@@ -29,7 +29,7 @@ def test_the_table_sums_passes_and_states_ratios():
 @pytest.mark.parametrize("engine", ["caffe", "onednn"])
 def test_a_worker_times_every_layer_that_computes(engine):
     done = subprocess.run([sys.executable, os.path.join(REPO, "python/bench_layers.py"), "--worker", engine,
-                           "--net", "lenet", "--batch", "2"], input="\n", capture_output=True, text=True, timeout=120,
+                           "--net", "lenet", "--batch", "2"], input="\n", capture_output=True, text=True, timeout=600,
                           env={**os.environ, "CAFFE_ENGINE": engine, "GLOG_minloglevel": "2"})
     times = json.loads(done.stdout)
     assert list(times) == ["conv1", "pool1", "conv2", "pool2", "fc7", "relu7", "fc8_kevin", "fc8_kevin_encode",

@@ -196,7 +196,7 @@ def test_interrupted_it_goes_on(here, call, number, status, words):
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert stopped.returncode == status
     assert words in stopped.stderr
@@ -228,7 +228,7 @@ def test_what_is_left_of_another_extraction_is_not_gone_on_with(here, call):
             "none",
         ],
         capture_output=True,
-        timeout=60,
+        timeout=600,
     )
     assert os.path.exists("features/test.partial/progress.json")
     assert extract(call)[0] == 0
