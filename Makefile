@@ -113,7 +113,8 @@ help:
 # ---------------------------------------------------------------- environment: Debian packages and .venv
 SYSTEM_PYTHON ?= /usr/bin/python3
 PYTHON := .venv/bin/python
-PIP_INSTALL := .venv/bin/pip install --quiet --disable-pip-version-check --requirement
+# Modules are compiled when they are first imported: most never are.
+PIP_INSTALL := .venv/bin/pip install --quiet --disable-pip-version-check --no-compile --requirement
 APT_LISTS := third_party/apt-packages.txt
 
 build/.apt-packages: third_party/apt.sh $(APT_LISTS)
