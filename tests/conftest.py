@@ -2,6 +2,7 @@
 import faulthandler
 import importlib
 import os
+import signal
 import types
 
 import cv2
@@ -10,6 +11,8 @@ import pytest
 # Read when pycaffe is loaded. Caffe logs every net it builds; the tests' nets are too small for a second thread.
 os.environ.setdefault("GLOG_minloglevel", "2")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell starts what runs in its background with Ctrl-C ignored, which programs that tests start would take over.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
