@@ -142,6 +142,16 @@ def test_layer_gives_caffes_own_bits(tmp_path, kind, seed):
         np.testing.assert_array_equal(ours[name], wanted, f"{name}: {layer} on {shape}")
 
 
+@pytest.mark.parametrize("pool", ["MAX", "AVE"])
+@pytest.mark.parametrize("engine", ["CAFFE", "ONEDNN"])
+def test_windows_beyond_the_image_are_left_out(tmp_path, engine, pool):
+    """Stock Caffe had a sixth window at 15, and wrote its gradient in front of the blob."""
+    layer = layer_text("Pooling", "pooling_param", f"pool: {pool} kernel_size: 1 stride: 3")
+    values = np.random.default_rng(0).normal(0, 1, (2, 3, 14, 14)).astype(np.float32)
+    results = passes(net_of(tmp_path, layer, values.shape, engine), values, 0)
+    np.testing.assert_array_equal(results["top"], values[:, :, ::3, ::3])
+
+
 def test_maximum_of_equal_values_is_the_first(tmp_path):
     layer = layer_text("Pooling", "pooling_param", "kernel_size: 3 stride: 2")
     values = np.random.default_rng(0).integers(0, 2, (4, 3, 15, 15)).astype(np.float32)
