@@ -113,7 +113,8 @@ help:
 # ---------------------------------------------------------------- environment: Debian packages and .venv
 SYSTEM_PYTHON ?= /usr/bin/python3
 PYTHON := .venv/bin/python
-# Modules are compiled when they are first imported: most never are.
+# Modules are compiled when they are first imported (most never are), and the result is kept.
+unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := .venv/bin/pip install --quiet --disable-pip-version-check --no-compile --requirement
 APT_LISTS := third_party/apt-packages.txt
 
