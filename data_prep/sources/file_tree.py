@@ -29,6 +29,9 @@ class FileTree(Protocol):
     def folders(self) -> list[str]:
         """Sorted paths of all folders below the root, relative."""
 
+    def size(self, name: str) -> int:
+        """Bytes of a file, unpacked. OSError when there is none."""
+
     def read(self, name: str) -> bytes:
         """Content of a file; safe from several threads. OSError when it cannot be read."""
 
@@ -53,6 +56,9 @@ class DirectoryTree:
 
     def folders(self) -> list[str]:
         return sorted(name for folder, names, _ in self._walked for name in _joined(folder, names))
+
+    def size(self, name: str) -> int:
+        return (self.path / name).stat().st_size
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
@@ -83,11 +89,18 @@ class TarTree:
     def folders(self) -> list[str]:
         return sorted(self._folders)
 
+    def size(self, name: str) -> int:
+        return self._place(name)[1]
+
     def read(self, name: str) -> bytes:
+        offset, size = self._place(name)
+        return os.pread(self._file.fileno(), size, offset)
+
+    def _place(self, name: str) -> tuple[int, int]:
+        """(offset, size) of a member."""
         if name not in self._places:
             raise FileNotFoundError(f"no {name} in {self.path}")
-        offset, size = self._places[name]
-        return os.pread(self._file.fileno(), size, offset)
+        return self._places[name]
 
     def _index(self) -> None:
         try:
@@ -139,13 +152,20 @@ class ZipTree:
     def folders(self) -> list[str]:
         return sorted(self._empty_folders.union(*map(_parents, [*self._members, *self._empty_folders])))
 
+    def size(self, name: str) -> int:
+        return self._member(name).file_size
+
     def read(self, name: str) -> bytes:
-        if name not in self._members:
-            raise FileNotFoundError(f"no {name} in {self.path}")
+        member = self._member(name)
         try:
-            return self._zip.read(self._members[name])
+            return self._zip.read(member)
         except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
             raise OSError(f"cannot be unpacked from {self.path} ({error})") from error
+
+    def _member(self, name: str) -> zipfile.ZipInfo:
+        if name not in self._members:
+            raise FileNotFoundError(f"no {name} in {self.path}")
+        return self._members[name]
 
 
 def _plain_tar(path: Path) -> IO[bytes]:

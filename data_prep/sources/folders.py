@@ -1,5 +1,6 @@
 """Class folders, in a directory, tar or zip: train/<class>/* and test/<class>/*, or only <class>/*."""
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -29,6 +30,12 @@ def load_folders(tree: FileTree, splits: Sequence[str] = SPLITS, *, split: str |
     if test_fraction is None:
         raise PrepError(f"{tree.path}: has no train/ and test/ folders; say --test-fraction 0.1 or --split train")
     return _drawn(listing.image_set(""), test_fraction, seed, splits)
+
+
+def class_folders(tree: FileTree) -> tuple[bool, list[str]]:
+    """(whether there are train/ and test/ folders, names of the classes in their order)."""
+    listing = _Listing(tree)
+    return listing.has_splits, listing.classes
 
 
 class _Listing:
@@ -84,10 +91,12 @@ def _drawn(images: ImageSet, test_fraction: float, seed: int, splits: Sequence[s
     for label, class_name in enumerate(images.classes):
         rows = np.flatnonzero(images.labels == label)
         if len(rows) < 2:
-            raise PrepError(f"class {class_name!r} has a single image, too few for --test-fraction")
+            raise PrepError(f"class {class_name!r} has a single image, too few to train and to test with; add images, "
+                            "or remove the class")
         count = min(max(round(test_fraction * len(rows)), 1), len(rows) - 1)
         is_test[rng.permutation(rows)[:count]] = True
-    return {split: _subset(images, np.flatnonzero(is_test == (split == "test"))) for split in splits}
+    drawn = replace(images, source={**images.source, "test_fraction": test_fraction, "seed": seed})
+    return {split: _subset(drawn, np.flatnonzero(is_test == (split == "test"))) for split in splits}
 
 
 def _subset(images: ImageSet, rows: np.ndarray) -> ImageSet:

@@ -1,14 +1,15 @@
 """What a path of the user's holds: MNIST, CIFAR-10, lists or class folders; by content, not by name."""
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from prep.errors import PrepError
-from sources.cifar10 import BATCHES, load_cifar10
+from sources.cifar10 import BATCHES, CIFAR10_CLASSES, load_cifar10
 from sources.file_tree import DirectoryTree, FileTree, open_tree
-from sources.folders import load_folders
+from sources.folders import class_folders, load_folders
 from sources.image_set import SPLITS, ImageSet
+from sources.listing import listing_digest
 from sources.lists import ListFiles, load_lists
 from sources.mnist import FILES, load_mnist
 
@@ -23,23 +24,47 @@ LIST_NAMES = ({"train": ("train.txt",), "test": ("test.txt",)},
 
 @dataclass(frozen=True)
 class Found:
-    """kind: one of this module's four. text: the same for a person. load: names of splits -> their ImageSets."""
+    """kind: one of this module's four. text: the same for a person. load: names of splits -> their ImageSets.
+
+    listing: digest of all files of the place. is_cifar10: class folders with CIFAR-10's ten names.
+    """
     kind: str
     text: str
     load: Callable[[Sequence[str]], dict[str, ImageSet]]
+    listing: str = ""
+    is_cifar10: bool = False
 
 
-def find_source(path: Path, *, dataset: str | None = None) -> Found:
+@dataclass(frozen=True)
+class Division:
+    """Of class folders without train/ and test/ this part of each class, drawn by `seed`, is for tests."""
+    test_fraction: float = 0.1
+    seed: int = 0
+
+
+A_TENTH = Division()
+
+
+def find_source(path: Path, *, dataset: str | None = None, division: Division = A_TENTH) -> Found:
     """What `path` holds: a directory, tar or zip. Of one file of MNIST, CIFAR-10 or of lists its folder is taken.
 
-    dataset: the set that is meant. PrepError for the official files of another one, and for none of the four kinds.
+    dataset: the set that is meant. The ImageSets tell of the listing in their source. PrepError for the official files
+    of another set, and for none of the four kinds.
     """
     tree = open_tree(_folder_of_known_file(path))
     names = {PurePosixPath(name).name for name in tree.files()}
-    found = _found_in(tree, names)
+    found = _found_in(tree, names, division)
+    listing = listing_digest(tree)
+    found = replace(found, listing=listing, load=partial(_load_with_listing, found.load, listing))
     if dataset in (MNIST, CIFAR10) and found.kind in (MNIST, CIFAR10) and found.kind != dataset:
         raise PrepError(f"{path}: holds {found.text}, but {dataset} is asked for; name the images of {dataset}")
     return found
+
+
+def _load_with_listing(load: Callable[[Sequence[str]], dict[str, ImageSet]], listing: str,
+                       splits: Sequence[str]) -> dict[str, ImageSet]:
+    return {split: replace(images, source={**images.source, "listing": listing})
+            for split, images in load(splits).items()}
 
 
 def _folder_of_known_file(path: Path) -> Path:
@@ -47,7 +72,7 @@ def _folder_of_known_file(path: Path) -> Path:
     return path.parent if path.is_file() and path.name in MNIST_NAMES | CIFAR_NAMES | lists else path
 
 
-def _found_in(tree: FileTree, names: set[str]) -> Found:
+def _found_in(tree: FileTree, names: set[str], division: Division) -> Found:
     if MNIST_NAMES & names:
         return Found(MNIST, "MNIST's official files", partial(load_mnist, tree))
     if CIFAR_NAMES & names:
@@ -62,7 +87,19 @@ def _found_in(tree: FileTree, names: set[str]) -> Found:
     if not tree.folders():
         raise PrepError(f"{tree.path}: holds neither class folders (train/<class>/*, test/<class>/*), nor lists "
                         "(train.txt and test.txt), nor the files of MNIST or of CIFAR-10's binary version")
-    return Found(FOLDERS, "class folders", partial(load_folders, tree))
+    return _found_folders(tree, division)
+
+
+def _found_folders(tree: FileTree, division: Division) -> Found:
+    has_splits, classes = class_folders(tree)
+    is_cifar10 = tuple(classes) == CIFAR10_CLASSES
+    if has_splits:
+        return Found(FOLDERS, f"train/ and test/ folders of {len(classes)} classes", partial(load_folders, tree),
+                     is_cifar10=is_cifar10)
+    return Found(FOLDERS, f"folders of {len(classes)} classes; of each {division.test_fraction:.0%}, drawn with seed "
+                 f"{division.seed}, are for tests",
+                 partial(load_folders, tree, test_fraction=division.test_fraction, seed=division.seed),
+                 is_cifar10=is_cifar10)
 
 
 def _lists_in(tree: FileTree) -> dict[str, ListFiles]:

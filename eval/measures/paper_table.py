@@ -7,19 +7,27 @@ from basics.files import read_json
 from basics.program import EvalError
 from measures.published import by_the_papers_protocol, figures, has_cifar10_sizes
 
+Runs = dict[float, dict[int, dict]]  # {part of the schedule: {bits: results}}
 
-def read_runs(paths: Iterable[Path]) -> dict[int, dict]:
-    """{bits: results} of results.json files. EvalError for a missing file, another protocol or data, a length twice."""
-    runs = {}
+
+def read_runs(paths: Iterable[Path]) -> Runs:
+    """The results.json files. EvalError for a missing file, another protocol or data, or two runs for one place."""
+    runs: Runs = {}
     for path in paths:
         if not path.exists():
             raise EvalError(f"{path} is missing: evaluate that run first (make train-cifar BITS=...)")
         results = read_json(path)
         check_run(path, results)
-        if results["bits"] in runs:
+        row = runs.setdefault(schedule(results), {})
+        if results["bits"] in row:
             raise EvalError(f"{path}: a second run with {results['bits']} bits: name one run for each code length")
-        runs[results["bits"]] = results
+        row[results["bits"]] = results
     return runs
+
+
+def schedule(results: dict) -> float:
+    """The part of the solver's schedule that the net was trained for."""
+    return ((results.get("features") or {}).get("training") or {}).get("schedule", 1)
 
 
 def check_run(path: Path, results: dict):
@@ -32,13 +40,15 @@ def check_run(path: Path, results: dict):
                         "the paper's table is CIFAR-10's 10,000 test against 50,000 training images")
 
 
-def table_rows(runs: dict[int, dict]) -> list[list[str]]:
-    """Rows of text cells, the header first; published figures only at the code lengths they were published for."""
+def table_rows(runs: Runs) -> list[list[str]]:
+    """Rows of text cells, the header first, ours (a row for each schedule) before the published ones."""
     published = figures()["map_at_1000"]
     at = {bits: column for column, bits in enumerate(published["bits"])}
-    lengths = sorted(set(runs) | set(at))
-    rows = [["mAP@1000 (%)"] + [f"{bits} bits" for bits in lengths],
-            ["this project"] + [f"{100 * runs[bits]['map']:.2f}" if bits in runs else "-" for bits in lengths]]
+    lengths = sorted({*at, *(bits for row in runs.values() for bits in row)})
+    rows = [["mAP@1000 (%)"] + [f"{bits} bits" for bits in lengths]]
+    for part, row in sorted(runs.items(), reverse=True):
+        name = "this project" + (f", {part:g} of the schedule" if part != 1 else "")
+        rows.append([name] + [f"{100 * row[bits]['map']:.2f}" if bits in row else "-" for bits in lengths])
     for method, values in published["methods"].items():
         rows.append([method] + [f"{100 * values[at[bits]]:.2f}" if bits in at else "-" for bits in lengths])
     return rows

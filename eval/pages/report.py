@@ -65,12 +65,21 @@ def provenance(results: dict, run: Path) -> list[tuple]:
     start = made.get("weights") or {}
     return [("Run", run.name), ("Net", made.get("net") or meta.get("net", {}).get("file")),
             ("Weights", " ".join(filter(None, [base_name(weights), short(weights.get("sha256"))]))),
+            ("Iterations", iterations(made)),
             ("Training started from", start.get("description") or base_name(start) or (made and "random weights")),
             ("Data", " ".join(filter(None, [data.get("path"), short(data.get("fingerprint"))]))),
             ("Pre-processing", meta.get("protocol")), ("Seed", made.get("seed")),
             ("Commit", meta.get("commit") or made.get("commit")), ("Started", made.get("started")),
             ("Evaluation", f"{results['protocol']}: {results['queries']:,} queries, {results['database']:,} images "
                            "in the database")]
+
+
+def iterations(made: dict) -> str | None:
+    """How long a run was trained; made: its run.json, {} without."""
+    if not made.get("iterations"):
+        return None
+    part = made.get("schedule", 1)
+    return f"{made['iterations']:,}" + (f" ({part:g} of the solver's schedule)" if part != 1 else "")
 
 
 def base_name(entry: dict) -> str:

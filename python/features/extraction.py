@@ -83,7 +83,15 @@ class Extraction:
         """meta.json: what made the features (python/README.md lists it)."""
         return {**self.origin, "split": self.out.name, "count": self.source.count, "bits": extractor.width("latent"),
                 "feature_dim": extractor.width("fc7"), "classes": self.source.meta.get("classes"),
-                "run": str(run) if run else None, "commit": commit()}
+                "run": str(run) if run else None, "training": _training(run), "commit": commit()}
+
+
+def _training(run: RunFolder | None) -> dict | None:
+    """How long the run was trained, for those who show its figures; None for weights of no run."""
+    if not run or not run.settings.exists():
+        return None
+    settings = run.read_settings()
+    return {"iterations": settings.get("iterations"), "schedule": settings.get("schedule", 1)}
 
 
 def _default_thumbs(source: Source) -> int:

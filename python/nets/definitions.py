@@ -3,6 +3,7 @@
 Layer names are the authors' (nets/blobs.py): their released models load by them. LeNet's hidden layer is called fc7
 too, so that every net is extracted by the same two blobs, FC7 and CODES.
 """
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,15 @@ MEAN_FILE = "data/ilsvrc_2012_mean.binaryproto"
 
 @dataclass(frozen=True)
 class DataSet:
-    """What a net has to know of a data set. test_images None: not known, so the solver's test_iter is a guess."""
+    """What net and solver have to know of a data set.
+
+    test_images None: not known, so the solver's test_iter is a guess. train_images None: trained for as long as the
+    net's own solver says, else for its epochs.
+    """
     name: str
     classes: int
     test_images: int | None = None
+    train_images: int | None = None
 
 
 DATASETS = {d.name: d for d in (
@@ -58,7 +64,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Net:
-    """A body (data -> fc7), what it is fed and the solver that trains it."""
+    """A body (data -> fc7), what it is fed and the solver that trains it. epochs: for data sets of other sizes."""
     title: str
     body: Callable[[NetSpec], Any]
     data_suffix: str       # of the folder of its databases
@@ -67,6 +73,7 @@ class Net:
     transform: dict[str, Any]  # of both Data layers
     train_transform: dict[str, Any]  # of the TRAIN one in addition
     solver: dict[str, Any]
+    epochs: int
 
 
 def learned(lr: tuple[int, int] = (1, 2)) -> list[dict]:
@@ -143,11 +150,14 @@ NETS = {
     "caffenet": Net("CaffeNet", caffenet_body, "", (3, 227, 227), 32,
                     dict(crop_size=227, mean_file=MEAN_FILE), dict(mirror=True),
                     dict(base_lr=0.001, lr_policy="step", gamma=0.1, stepsize=25000, momentum=0.9, weight_decay=0.0005,
-                         max_iter=50000, snapshot=10000, test_interval=1000, display=20, average_loss=20)),
+                         max_iter=50000, snapshot=10000, test_interval=1000, display=20, average_loss=20),
+                    epochs=32),  # 50,000 batches of 32 over CIFAR-10's 50,000 images
     "lenet": Net("LeNet", lenet_body, "28", (1, 28, 28), 64, dict(scale=1 / 256), {},
                  dict(base_lr=0.01, lr_policy="inv", gamma=0.0001, power=0.75, momentum=0.9, weight_decay=0.0005,
-                      max_iter=5000, snapshot=1000, test_interval=1000, display=20, average_loss=20)),
+                      max_iter=5000, snapshot=1000, test_interval=1000, display=20, average_loss=20),
+                 epochs=16),  # as the demo
 }
+FEWEST_ITERATIONS = 500  # new layers need some however few the images are
 
 # The demo has 4,000 images to LeNet's usual 60,000: fewer iterations (16 epochs), more frequent tests.
 SOLVER_OVERRIDES = {("digits", "lenet"): dict(max_iter=1000, snapshot=500, test_interval=250)}
@@ -209,9 +219,24 @@ def deploy(setting: Setting) -> caffe_pb2.NetParameter:
     return proto
 
 
+def schedule(setting: Setting) -> dict[str, int]:
+    """Solver values of a data set whose size is known: the net's epochs, never more iterations than its own solver.
+
+    The learning rate falls half way, as in the authors' solver.
+    """
+    net, images = NETS[setting.net], setting.dataset.train_images
+    if images is None:
+        return {}
+    wanted = 100 * math.ceil(net.epochs * images / net.batch / 100)
+    iterations = min(max(wanted, FEWEST_ITERATIONS), net.solver["max_iter"])
+    steps = {"stepsize": iterations // 2} if "stepsize" in net.solver else {}
+    return {"max_iter": iterations, "snapshot": iterations // 5, "test_interval": iterations // 10, **steps}
+
+
 def solver(setting: Setting, net_file: Path) -> caffe_pb2.SolverParameter:
     """SolverParameter. solver_mode is left out: `caffe train` runs on the GPU when given -gpu, on the CPU otherwise."""
-    values = dict(NETS[setting.net].solver, **SOLVER_OVERRIDES.get((setting.dataset.name, setting.net), {}))
+    overrides = SOLVER_OVERRIDES.get((setting.dataset.name, setting.net), {})
+    values = {**NETS[setting.net].solver, **schedule(setting), **overrides}
     images = setting.dataset.test_images
     test_iter = -(-images // NETS[setting.net].batch) if images else 100
     return caffe_pb2.SolverParameter(net=str(net_file), test_iter=[test_iter], snapshot_prefix=setting.name, **values)

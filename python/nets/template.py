@@ -7,7 +7,7 @@ from pathlib import Path
 from caffe.proto import caffe_pb2
 
 from caffe_files.prototxt import message_text
-from nets.definitions import DATASETS, NETS, Setting, deploy, solver, train_val
+from nets.definitions import DATASETS, NETS, Setting, deploy, schedule, solver, train_val
 from process.files import whole_file
 from process.outputs import refuse_foreign_text
 
@@ -79,13 +79,22 @@ def files(setting: Setting, folder: Path) -> dict[str, str]:
     """{file name: text} of a setting whose files will lie in `folder` (the solver names its net by that path)."""
     caffenet = setting.net == "caffenet"
     names = {"title": setting.title, "body": NETS[setting.net].title, "bits": setting.bits, "name": setting.name,
-             "origin": ORIGINS[setting.net],
+             "origin": ORIGINS[setting.net] + _schedule_words(setting),
              "weights": " \\\n    -weights bvlc_reference_caffenet.caffemodel" if caffenet else ""}
     body_comments = CAFFENET_COMMENTS if caffenet else LENET_COMMENTS
     texts = {"train_val": net_text(train_val(setting), {**body_comments, **HEAD_COMMENTS}),
              "deploy": net_text(deploy(setting), {}),
              "solver": solver_text(solver(setting, folder / "train_val.prototxt"))}
     return {f"{role}.prototxt": commented(HEADER[role].format(**names)) + text for role, text in texts.items()}
+
+
+def _schedule_words(setting: Setting) -> str:
+    """What differs from the origin for a data set of the user's."""
+    iterations, images = schedule(setting).get("max_iter"), setting.dataset.train_images
+    if not iterations:
+        return ""
+    epochs = iterations * NETS[setting.net].batch / images
+    return f"\nHere {iterations:,} iterations: {epochs:.3g} times over {images:,} training images."
 
 
 def write(setting: Setting, parent: Path) -> Path:

@@ -12,6 +12,7 @@ class TrainOptions:
     run: RunFolder
     weights: Path | None
     iterations: int | None
+    schedule: float      # the part of the solver's schedule that is trained
     seed: int
     gpu: str
     engine: str | None   # of the CPU: process/cpu.py

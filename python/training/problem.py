@@ -16,6 +16,7 @@ from process.cpu import threads_in_use
 from process.errors import DriverError
 from process.identity import file_identity
 from training.plan import Plan
+from training.schedule import shorten
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,16 @@ class Problem:
 
     devices: how many train together, each with batches of its own, or, with `share`, with its part of the prototxt's.
     iter_size: passes an iteration is cut into, their gradients added; the batches shrink so that its images stay the
-    same. trusted: the net may hold layers that do more than compute. DriverError for a mistake in any of the files, and
-    for images that cannot be cut so.
+    same. trusted: the net may hold layers that do more than compute. part: of the solver's schedule, see shorten().
+    DriverError for a mistake in any of the files, and for images that cannot be cut so.
     """
 
     def __init__(self, solver_file: Path, devices: int = 1, iter_size: int | None = None, share: bool = False,
-                 trusted: bool = False) -> None:
-        self.solver_file, self.devices = solver_file, devices
+                 trusted: bool = False, part: float = 1.0) -> None:
+        self.solver_file, self.devices, self.part = solver_file, devices, part
         self.solver = read_solver(solver_file)
         check_solver(self.solver, solver_file)
+        shorten(self.solver, part)
         self.net_file = Path(self.solver.net)
         self.net = read_net(self.net_file)
         check_training_net(self.net, self.net_file, trusted)
@@ -97,6 +99,7 @@ class Problem:
         """What run.json keeps of this training (python/README.md lists it)."""
         return {"dataset": self.train_meta.get("dataset"), "net": self.net.name, "bits": self._bits(),
                 "classes": self.classes, "seed": plan.seed, "iterations": plan.iterations, "batch": self.batch,
+                **({} if self.part == 1 else {"schedule": self.part}),
                 "iter_size": self.solver.iter_size, "devices": self.devices,
                 **({} if plan.gpus else {"engine": engine_in_use(), "threads": threads_in_use()}),
                 "weights": file_identity(plan.weights),

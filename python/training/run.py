@@ -17,6 +17,7 @@ from training.options import TrainOptions
 from training.plan import Plan, decide
 from training.problem import Problem
 from training.resolved import check_run_folder, write_resolved
+from training.schedule import schedule_words
 from training.settings import check_unchanged, write_settings
 from training.several_gpus import join_others
 from training.snapshots import Snapshots
@@ -27,7 +28,8 @@ def train(options: TrainOptions, console: TextIO) -> int:
     """Trains, or says that the run is trained; returns the exit status."""
     gpus = device.choose(options.gpu, lambda words: print(words, file=console))
     lock_folder(options.run.path)  # held until the process ends
-    problem = Problem(options.solver, max(1, len(gpus)), options.iter_size, options.share_batch, options.trust_net)
+    problem = Problem(options.solver, max(1, len(gpus)), options.iter_size, options.share_batch, options.trust_net,
+                      options.schedule)
     check_run_folder(problem, options.run)
     plan = decide(options, gpus, problem.solver)
     settings = problem.settings(plan)
@@ -67,6 +69,8 @@ def _tell_devices(plan: Plan, problem: Problem, any_memory: bool, console: TextI
     print("\n".join(f"device: {gpu}" for gpu in gpus or [cpu_sentence()]), file=console)
     if gpus and not any_memory:
         print(check_memory(problem, gpus), file=console)
+    if schedule_words(problem.part):
+        print(f"{schedule_words(problem.part)}: {plan.iterations:,} iterations", file=console)
     if problem.batch_sentence():
         print(problem.batch_sentence(), file=console)
 

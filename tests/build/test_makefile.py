@@ -16,6 +16,7 @@ AWKWARD = "/a b/it's \"é\" $(touch made) `touch made`;*%#.jpg"
 SEPARATOR = "\x1f"
 PYTHON = """#!/bin/sh
 { printf '%s\\037' "$@"; echo; } >>calls
+[ "$2" != name ] || echo photos
 case $1 in *make_lmdb.py) while [ "$1" != --out ]; do shift; done; mkdir -p "$2" ;; esac
 """
 
@@ -65,6 +66,8 @@ PATHS = [
     ("train-cifar", "WEIGHTS", "data_prep/inputs.py", "--weights"),
     ("train-cifar", "WEIGHTS", "python/train.py", "--weights"),
     ("train-mnist", "DATA", "data_prep/make_lmdb.py", "--data"),
+    ("train", "DATA", "data_prep/inputs.py", "--data"),
+    ("train", "DATA", "data_prep/make_lmdb.py", "--data"),
     ("es-pretrained RUN=done", "WEIGHTS", "python/extract.py", "--weights"),
     ("query RUN=done", "IMAGE", "python/extract.py", "--images"),
     ("export OUT=o", "FILE", "python/export.py", "--weights"),
@@ -125,7 +128,8 @@ def test_a_variable_that_a_target_ignores_is_refused_with_those_it_takes(checkou
     assert not (checkout / "calls").exists()
 
 
-@pytest.mark.parametrize("target, variable", [("query", "IMAGE"), ("upgrade", "FILE"), ("export", "OUT")])
+@pytest.mark.parametrize("target, variable", [("query", "IMAGE"), ("upgrade", "FILE"), ("export", "OUT"),
+                                              ("train", "DATA")])
 def test_a_variable_that_a_target_needs_is_asked_for(checkout, target, variable):
     status, printed = make(checkout, target)
     assert status == 2
@@ -147,6 +151,39 @@ def test_several_gpus_train_and_the_first_extracts(checkout):
     assert value_of(training, "--gpu") == "1,0"
     assert value_of(training, "--iter-size") == "2"
     assert value_of(calls(checkout)["python/extract.py"][0], "--gpu") == "1"
+
+
+@pytest.mark.parametrize("words, run", [
+    (["train-mnist"], "mnist_lenet_48"), (["train-mnist", "NET=caffenet", "BITS=128"], "mnist_caffenet_128"),
+    (["train-cifar"], "cifar10_caffenet_48"), (["train-cifar", "SCHEDULE=0.1"], "cifar10_caffenet_48_schedule0.1"),
+    (["train", "DATA=."], "photos_caffenet_48"), (["train", "DATA=.", "DATASET=hats", "NET=lenet"], "hats_lenet_48"),
+    (["train", "DATA=.", "RUN=mine"], "mine"), (["demo"], "demo")])
+def test_each_experiment_has_a_run_of_its_own(checkout, words, run):
+    status, printed = make(checkout, *words)
+    assert status == 0, printed
+    found = calls(checkout)
+    assert value_of(found["python/train.py"][0], "--run") == f"runs/{run}"
+    assert value_of(found["python/extract.py"][0], "--out") == f"runs/{run}/features"
+
+
+def test_images_of_ones_own_get_a_net_of_their_classes(checkout):
+    status, printed = make(checkout, "train", "DATA=.", "BITS=12")
+    assert status == 0, printed
+    template, = calls(checkout)["python/net_template.py"]
+    assert value_of(template, "--dataset") == "photos"
+    assert value_of(template, "--database") == "data/photos"
+    assert value_of(calls(checkout)["python/train.py"][0], "--solver") \
+        == "build/prototxt/photos_caffenet_12/solver.prototxt"
+
+
+def test_all_lengths_of_the_table_are_trained_by_the_schedule_asked_for(checkout):
+    status, printed = make(checkout, "cifar-table", "SCHEDULE=0.1")
+    assert status == 0, printed
+    found = calls(checkout)
+    runs = [f"runs/cifar10_caffenet_{bits}_schedule0.1" for bits in (12, 16, 32, 48, 64, 128)]
+    assert [value_of(arguments, "--run") for arguments in found["python/train.py"]] == runs
+    assert {value_of(arguments, "--schedule") for arguments in found["python/train.py"]} == {"0.1"}
+    assert found["eval/cifar_table.py"] == [[f"{run}/eval/results.json" for run in runs]]
 
 
 def test_options_not_given_are_not_passed(checkout):
@@ -200,8 +237,9 @@ def test_bare_make_shows_every_target_and_variable():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^([a-z][a-z-]*):.*  ## ", makefile, re.MULTILINE):
         assert re.search(rf"^  {target} +\S", printed, re.MULTILINE), target
+    groups = ("TRAINING", "EXPERIMENT", "A_RUN", "CPU", "CAFFE_TESTS", "REAL_DATA")
     for name in re.findall(r"\b[A-Z][A-Z_]+\b", re.search(r"^TAKES_help(.*?)^NEEDS", makefile, re.M | re.S).group(1)):
-        if not name.startswith("TAKES") and name not in ("TRAINING", "EXPERIMENT", "A_RUN", "CAFFE_TESTS", "REAL_DATA"):
+        if not name.startswith("TAKES") and name not in groups:
             assert f"{name}=" in printed, name
 
 

@@ -133,6 +133,6 @@ def test_the_program_says_what_it_found_and_makes_the_same_database_as_when_it_i
     photos = zip_of(class_folders(tmp_path))
     for source in ("auto", "folders"):
         assert main([source, "--data", str(photos), "--size", "16", "--out", str(tmp_path / source)]) == 0
-    assert f"{photos}: class folders\n" in capsys.readouterr().out
+    assert f"{photos}: train/ and test/ folders of 2 classes\n" in capsys.readouterr().out
     one, other = ((tmp_path / source / "train_lmdb/data.mdb").read_bytes() for source in ("auto", "folders"))
     assert one == other

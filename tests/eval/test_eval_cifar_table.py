@@ -39,3 +39,12 @@ def test_another_protocol_or_a_code_length_twice_is_refused(tmp_path):
         main([str(path) for path in twice])
     with pytest.raises(EvalError, match="is missing"):
         main([str(tmp_path / "nowhere.json")])
+
+
+def test_runs_of_a_part_of_the_schedule_have_a_row_that_says_so(tmp_path, capsys):
+    part = {"features": {"training": {"iterations": 5000, "schedule": 0.1}}}
+    paths = [results_file(tmp_path / "a", 48, 0.75), results_file(tmp_path / "b", 48, 0.5, **part)]
+    assert main([str(path) for path in paths]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["this", "project", "-", "-", "75.00"]
+    assert lines[2].split() == ["this", "project,", "0.1", "of", "the", "schedule", "-", "-", "50.00"]

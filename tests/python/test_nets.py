@@ -182,7 +182,7 @@ def test_conv1_to_fc7_are_those_of_caffes_own_file():
 
 
 def test_committed_files_are_the_templates_output(tmp_path):
-    folders = sorted(os.listdir(os.path.join(REPO, "prototxt")))
+    folders = sorted(entry.name for entry in os.scandir(os.path.join(REPO, "prototxt")) if entry.is_dir())
     assert folders == sorted(setting.name for setting in template.committed_settings())
     for setting in template.committed_settings():
         for name, text in template.files(setting, Path("prototxt", setting.name)).items():

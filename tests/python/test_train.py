@@ -98,6 +98,22 @@ def test_a_run_can_be_made_longer(problem, call):
     assert json.loads((problem / "run/run.json").read_text())["iterations"] == 30
 
 
+def test_a_part_of_the_schedule_is_trained_and_said(problem, call):
+    status, said = train(call, "--schedule", 0.1)
+    assert (status, "0.1 of the solver's schedule: 20 iterations" in said) == (0, True), said
+    settings = json.loads((problem / "run/run.json").read_text())
+    assert (settings["iterations"], settings["schedule"]) == (20, 0.1)
+    assert "stepsize: 15" in settings["solver"]  # of 150
+    status, said = train(call)
+    assert status == 1
+    assert "was started with another solver" in said
+
+
+@pytest.mark.parametrize("part", ["0", "1.5", "-1", "nan"])
+def test_a_part_that_is_none_is_refused(problem, call, part):
+    assert train(call, "--schedule", part)[0] == 2
+
+
 def test_the_seed_is_what_makes_runs_differ(problem, call):
     losses = []
     for run, seed in (("a", 1), ("b", 1), ("c", 2)):
