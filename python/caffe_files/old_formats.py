@@ -19,6 +19,9 @@ from process.errors import DriverError
 TODAY = "today's format"
 LEGACY_BLOBS = "today's layers with blobs of four dimensions"
 LEGACY_DIMENSIONS = ("num", "channels", "height", "width")
+# Of V0's window data layer. The authors' training nets have them in their data layers, where they mean nothing: Caffe
+# logs them as unknown and goes on, its upgrade tools stop.
+WINDOW_OPTIONS = ("det_context_pad", "det_crop_mode", "det_fg_threshold", "det_bg_threshold", "det_fg_fraction")
 # Dimensions of a layer's weights; biases have one. Other layers with weights are younger than the old shapes.
 WEIGHT_DIMENSIONS = {"Convolution": 4, "Deconvolution": 4, "InnerProduct": 2}
 
@@ -41,13 +44,30 @@ def solver_generation(solver: caffe_pb2.SolverParameter) -> str:
     return "the format with solver_type" if solver.HasField("solver_type") else TODAY
 
 
+def options_without_use(net: caffe_pb2.NetParameter) -> list[str]:
+    """Options of V0 layers that Caffe ignores, as "option of layer"."""
+    return [f"{option} of {layer.name}" for layer, option in _without_use(net)]
+
+
+def _without_use(net: caffe_pb2.NetParameter) -> list[tuple[caffe_pb2.V0LayerParameter, str]]:
+    layers = [outer.layer for outer in net.layers if outer.HasField("layer")]
+    return [(layer, option) for layer in layers if layer.type != "window_data"
+            for option in WINDOW_OPTIONS if layer.HasField(option)]
+
+
 def upgraded_net(net: caffe_pb2.NetParameter, path: Path, folder: Path | None = None) -> caffe_pb2.NetParameter:
     """NetParameter in today's format, weights included; the same object when it is already. path is for messages.
 
     Data layers that read LevelDB, which the old formats took for granted, read LMDB then: today's builds have none.
+    What options_without_use() lists is left out.
     """
     if generation(net) == TODAY:
         return net
+    old = caffe_pb2.NetParameter()
+    old.CopyFrom(net)
+    for layer, option in _without_use(old):
+        layer.ClearField(option)
+    net = old
     if generation(net) != LEGACY_BLOBS:
         content = _by_tool("upgrade_net_proto_binary", net.SerializeToString(), path, folder)
         net = caffe_pb2.NetParameter.FromString(content)

@@ -4,7 +4,14 @@ from pathlib import Path
 
 from caffe.proto import caffe_pb2
 
-from caffe_files.old_formats import TODAY, generation, solver_generation, upgraded_net, upgraded_solver
+from caffe_files.old_formats import (
+    TODAY,
+    generation,
+    options_without_use,
+    solver_generation,
+    upgraded_net,
+    upgraded_solver,
+)
 from caffe_files.prototxt import message_text, read_text
 from caffe_files.weights import read_caffemodel, refuse_web_page
 from process.errors import DriverError
@@ -17,7 +24,7 @@ def upgrade(path: Path, out: Path | None) -> str:
     """Writes `out` when given; returns the sentence that tells what the file is and what became of it."""
     kind, message = read_any(path)
     found = solver_generation(message) if kind == "solver" else generation(message)
-    about = f"{path}: {kind} in {found}"
+    about = f"{path}: {kind} in {found}{_left_out(kind, message)}"
     if not out:
         advice = "; make upgrade FILE= OUT= writes it in today's (Caffe reads it as it is, too)"
         return about + ("" if found == TODAY else advice)
@@ -27,6 +34,11 @@ def upgrade(path: Path, out: Path | None) -> str:
     with whole_file(out) as file:
         file.write(today.SerializeToString() if kind == "weights" else message_text(today).encode())
     return f"{about}; {'copied' if found == TODAY else 'upgraded'} to {out}"
+
+
+def _left_out(kind: str, message: Net | Solver) -> str:
+    without_use = [] if kind == "solver" else options_without_use(message)
+    return f", without what Caffe ignores ({', '.join(without_use)})" if without_use else ""
 
 
 def read_any(path: Path) -> tuple[str, Net | Solver]:

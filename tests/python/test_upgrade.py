@@ -108,6 +108,15 @@ def test_today_s_files_are_recognised_and_copied(folder, call):
     assert first == second
 
 
+def test_options_that_caffe_ignores_are_left_out_and_listed(folder, call):
+    """Those of the authors' training nets: a data layer with a window data layer's options."""
+    (folder / "v0_train.prototxt").write_text(V0_TRAIN)
+    status, said = call("upgrade", "v0_train.prototxt", "--out", "new.prototxt")
+    assert (status, "without what Caffe ignores (det_context_pad of data, det_crop_mode of data); upgraded to" in said) \
+        == (0, True), said
+    assert "window_data_param" not in (folder / "new.prototxt").read_text()
+
+
 def test_an_old_solver(folder, call):
     (folder / "solver.prototxt").write_text('net: "x" base_lr: 0.1 solver_type: NESTEROV\n')
     assert "solver in the format with solver_type; make upgrade" in call("upgrade", "solver.prototxt")[1]
