@@ -101,7 +101,8 @@ V1_TRAIN = "".join(f"""layers {{ name: "data" type: DATA top: "data" top: "label
 V1_TRAIN += body("v1", FILLER) + 'layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc8_pascal" bottom: "label" }\n'
 V0_TRAIN = (
     f"""layers {{ layer {{ name: "data" type: "data" source: "train_lmdb" meanfile: "mean.binaryproto"
-  batchsize: {BATCH} cropsize: {CROP} scale: {SCALE} mirror: true det_context_pad: 16 det_crop_mode: "warp" }} top: "data" top: "label" }}
+  batchsize: {BATCH} cropsize: {CROP} scale: {SCALE} mirror: true
+  det_context_pad: 16 det_crop_mode: "warp" }} top: "data" top: "label" }}
 """
     + body("v0", FILLER)
     + 'layers { layer { name: "loss" type: "softmax_loss" } bottom: "fc8_pascal" bottom: "label" }\n'

@@ -47,7 +47,13 @@ class ExtractOptions:
         """Every file and folder that is read, as far as the options name it."""
         mean = Path(self.mean) if self.mean and self.mean != "none" else None
         of_run = [self.run.deploy, self.run.train_val, self.run.final_model, self.run.snapshots] if self.run else []
-        return [self.net, self.weights, mean, self.lmdb, self.databases, *map(Path, self.images or []), *of_run]
+        images = [*self.split_databases(), *map(Path, self.images or [])]
+        return [self.net, self.weights, mean, self.lmdb, *images, *of_run]
+
+    def split_databases(self) -> list[Path]:
+        """Those of --databases that may be read, there or not. The folder around them may hold outputs too."""
+        kinds = ("originals_lmdb", "lmdb")
+        return [self.databases / f"{split}_{kind}" for split in SPLITS for kind in kinds] if self.databases else []
 
     @property
     def caffe_log(self) -> Path:

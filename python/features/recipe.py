@@ -54,8 +54,8 @@ def decide(options: ExtractOptions, engine: str | None, console: TextIO) -> Reci
     if not net:
         beside = options.out if options.databases else options.out.parent
         net = deploy_for(weights, beside / "deploy.prototxt", console)
-    check_net(read_net(net), net, options.trust_net)
     batch, channels, crop, _ = input_shape(net)
+    check_net(read_net(net), net, options.trust_net)
     mean = read_mean(asked.mean) if asked.mean else None
     size = asked.resize or crop if mean is None else mean.shape[1]
     return Recipe(net, weights, wanted_blobs(options.latent_blob, options.feature_blob), asked.mean,

@@ -183,8 +183,6 @@ def add_pooling(graph: Graph, layer: LayerParameter) -> None:
                            for name, default in (("kernel_size", 1), ("stride", 1), ("pad", 0)))
     sizes = zip(graph.shape(layer.bottom[0])[2:], graph.shape(layer.top[0])[2:])
     end = [max(0, (out - 1) * s + k - size - p) for (size, out), k, s, p in zip(sizes, kernel, stride, pad)]
-    if any(e >= k for e, k in zip(end, kernel)):
-        unsupported(layer, "a window beside the image (its stride exceeds its kernel)")
     attributes = {"kernel_shape": kernel, "strides": stride, "pads": pad + end}
     if maximum:
         graph.node("MaxPool", layer, [graph.bottom(layer)], **attributes)

@@ -223,8 +223,8 @@ def test_cudnn_can_be_left_out(machine):
 
 
 @pytest.mark.parametrize("given, configured_with", [
-    ([], 'CUDNN="0" CUDA_ARCH="80 90"'),  # also when a script or patch is newer than the build
-    (["CUDA_ARCH=86"], 'CUDA_ARCH="86"')])
+    ([], 'ONEDNN=1 CUDNN="0" CUDA_ARCH="80 90"'),  # also when a script or patch is newer than the build
+    (["CUDA_ARCH=86"], 'ONEDNN=1 CUDA_ARCH="86"'), (["ONEDNN=0", "CUDNN=1"], 'ONEDNN=0 CUDNN="1"')])
 def test_options_are_kept_until_others_are_given(tmp_path, given, configured_with):
     (tmp_path / "options").write_text('CUDNN="0" CUDA_ARCH="80 90"\n')
     without = ("CUDNN", "NCCL", "CUDA_ARCH", "CUDA_HOME", "MAKEFLAGS", "MFLAGS")  # those of a make that runs this test

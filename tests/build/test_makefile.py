@@ -41,7 +41,8 @@ def checkout(tmp_path):
 
 def make(folder, *words, **environment):
     """(exit status, what was printed); as from a user's shell, even when make runs these tests."""
-    outer = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ASKED")
+    outer = {name: value for name, value in os.environ.items() if name not in of_make}
     done = subprocess.run(["make", "CAFFE_READY=", *words], cwd=folder, capture_output=True, text=True,
                           env={**outer, **environment})
     return done.returncode, done.stdout + done.stderr

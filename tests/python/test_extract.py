@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import caffe
 import cv2
@@ -395,8 +396,14 @@ def test_a_reader_that_is_killed_does_not_leave_the_net_waiting(here, call, monk
 def test_a_folder_that_holds_something_else_is_left_alone(here, call):
     status, said = extract(call, out="run")
     assert status == 1
-    assert "run is there and is no folder of features" in said
+    assert "the output run holds the input run/" in said
     assert os.path.exists("run/final.caffemodel")
+    os.mkdir("mine")
+    Path("mine/letter.txt").write_text("dear")
+    status, said = extract(call, out="mine")
+    assert status == 1
+    assert "mine is there and is no folder of features" in said
+    assert os.listdir("mine") == ["letter.txt"]
 
 
 def test_initial_takes_the_weights_the_run_started_from(here, call):
