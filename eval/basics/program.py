@@ -1,5 +1,6 @@
 """How the programs of eval/ begin and end: their one exception, their exit status, checks of their options."""
 
+import _thread
 import argparse
 import os
 import sys
@@ -44,6 +45,15 @@ def _end_imports(kind, error, trace):
     os._exit(INTERRUPTED)
 
 
+def _interrupt_again(unraisable):
+    """sys.unraisablehook: Ctrl-C that met a callback of C (numba's compiler has some), which can raise nothing."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        _thread.interrupt_main()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+sys.unraisablehook = _interrupt_again
 sys.excepthook = _end_imports   # at import: `run_program` is reached only once everything is imported
 
 

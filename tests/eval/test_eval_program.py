@@ -55,6 +55,20 @@ def test_ctrl_c_ends_in_a_sentence(features, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_ctrl_c_in_a_callback_of_c_comes_again():
+    """Such a callback can raise nothing: Python reports what it raised and goes on."""
+    callback = ("import basics.program as program, ctypes, time\n"
+                "def pressed(): raise KeyboardInterrupt\n"
+                "def main():\n"
+                "    ctypes.CFUNCTYPE(None)(pressed)()\n"
+                "    time.sleep(60)\n"
+                "program.run_program(main)\n")
+    done = subprocess.run([sys.executable, "-c", callback], cwd=evaluate.__file__.removesuffix("evaluate.py"),
+                          capture_output=True, text=True, timeout=50)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("seconds", [0.15, 0.4])
 def test_ctrl_c_during_the_imports_ends_so_too(tmp_path, seconds):
     slow = "import basics.program, time; print('ready', flush=True); time.sleep(60)"

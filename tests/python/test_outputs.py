@@ -44,12 +44,12 @@ def test_extraction_leaves_its_database_alone(here, problem, call, out):
     assert content_of(problem) == before
 
 
-def test_extraction_does_not_put_both_splits_into_their_databases(here, problem, call):
+def test_extraction_puts_both_splits_beside_their_databases(here, problem, call):
     before = content_of(problem)
     status, said = call("extract", "--run", here, "--databases", ".", "--out", ".", *EXTRACTION)
-    assert status == 1
-    assert "the output train lies in the input ." in said
-    assert content_of(problem) == before
+    assert status == 0, said
+    assert (problem / "train/meta.json").exists()
+    assert {name: data for name, data in content_of(problem).items() if name in before} == before
 
 
 @pytest.mark.parametrize("place", ["q", "q.partial", "q.old"])
