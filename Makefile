@@ -12,7 +12,7 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 
 # ---------------------------------------------------------------- variables: `make` prints this table
 #= DATASET=cifar10     cifar10, mnist, or digits; others with python/net_template.py
-#= NET=caffenet        caffenet or lenet
+#= NET=caffenet        caffenet, ssdh (the authors' follow-up of 2017) or lenet
 #= BITS=48             code length
 #= RUN=                name of the run, a folder below runs/; <DATASET>_<NET>_<BITS> unless given
 #=                     (_schedule<SCHEDULE> behind it where that is given)
@@ -22,7 +22,7 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= GPU=auto            auto, none, an index, or several for training: GPU=0,1
 #= ENGINE=             of layers on the CPU: onednn (default) or caffe, stock Caffe bit for bit
 #= THREADS=            on the CPU; the processors this process may use unless given
-#= SEED=1              of training
+#= SEED=               of training; the solver's (42 for ssdh), else 1
 #= ITERS=              train up to this iteration
 #= SCHEDULE=           train this part of the solver's schedule: 0.1 is a tenth
 #= ITER_SIZE=          cut a batch into this many parts, for a small GPU
@@ -41,7 +41,6 @@ NET ?= caffenet
 BITS ?= 48
 RUN ?= $(DATASET)_$(NET)_$(BITS)$(SCHEDULE:%=_schedule%)
 GPU ?= auto
-SEED ?= 1
 PROTOCOL ?= authors
 PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
@@ -236,7 +235,7 @@ $(DATA_DIR)/.complete: | inputs $(CAFFE_READY) $(NET_NEEDS)
 	@touch $@
 
 $(MODEL): $(DATA_DIR)/.complete $(PROTOTXT)/solver.prototxt ask
-	@$(CAFFE_PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) $(START) --seed "$$SEED" \
+	@$(CAFFE_PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) $(START) $${SEED:+--seed "$$SEED"} \
 	    --gpu "$$GPU" $(ON_CPU) $${ITERS:+--iterations "$$ITERS"} $${ITER_SIZE:+--iter-size "$$ITER_SIZE"} \
 	    $${SCHEDULE:+--schedule "$$SCHEDULE"} $(TRAIN_OPTIONS)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from features.options import PROTOCOLS, ExtractOptions
-from nets.blobs import CODES, FC7
+from nets.blobs import FC7, OWN
 from process.cpu import add_cpu_options, use_cpu
 from process.errors import DriverError
 from process.guard import run_guarded
@@ -57,7 +57,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
                         help="deploy prototxt (default: the run's; without one, the template's where the weights fit "
                              "it)")
     parser.add_argument("--weights", type=Path, help="caffemodel")
-    parser.add_argument("--latent-blob", default=CODES, help="blob of the latent layer, or none")
+    parser.add_argument("--latent-blob", default=OWN,
+                        help="blob of the latent layer, or none (own: whichever of this project's names the net has)")
     parser.add_argument("--feature-blob", default=FC7, help="blob of the features, or none")
 
 

@@ -55,10 +55,12 @@ def decide(options: ExtractOptions, engine: str | None, console: TextIO) -> Reci
         beside = options.out if options.databases else options.out.parent
         net = deploy_for(weights, beside / "deploy.prototxt", console)
     batch, channels, crop, _ = input_shape(net)
-    check_net(read_net(net), net, options.trust_net)
+    message = read_net(net)
+    check_net(message, net, options.trust_net)
+    tops = {top for layer in message.layer for top in layer.top}
     mean = read_mean(asked.mean) if asked.mean else None
     size = asked.resize or crop if mean is None else mean.shape[1]
-    return Recipe(net, weights, wanted_blobs(options.latent_blob, options.feature_blob), asked.mean,
+    return Recipe(net, weights, wanted_blobs(options.latent_blob, options.feature_blob, tops), asked.mean,
                   Preprocessor(options.protocol, channels, crop, size, mean, asked.scale), options.batch or batch,
                   engine)
 
