@@ -8,7 +8,7 @@ import numpy as np
 from basics.files import read_json
 from basics.program import EvalError
 from search.coarse import CodeIndex
-from search.feature_set import Split, load_split
+from search.feature_set import Split, holds_codes, load_split
 from search.fine import Fc7Index, hierarchical
 from search.searches import POOL_WANTED, default_radius
 
@@ -17,9 +17,9 @@ TOP_K = 10
 
 def load_queries(folder: Path) -> Split:
     """The Split of new images, from the folder itself or its test/."""
-    if not any((place / "latent.npy").exists() for place in (folder, folder / "test")):
+    if not any(holds_codes(place) for place in (folder, folder / "test")):
         raise EvalError(f"{folder} has no latent.npy: extract the features of the images into it first")
-    return load_split(folder if (folder / "latent.npy").exists() else folder / "test", labels_required=False)
+    return load_split(folder if holds_codes(folder) else folder / "test", labels_required=False)
 
 
 def run_radius(features: Path) -> int | None:
