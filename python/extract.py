@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TextIO
 
 from features.options import PROTOCOLS, ExtractOptions
-from nets.blobs import CODES, FC7
+from nets.blobs import FC7, OWN
 from process.cpu import add_cpu_options, use_cpu
 from process.errors import DriverError
 from process.guard import run_guarded
 from process.outputs import refuse_inputs_as_outputs
+from process.package_folder import PackageFolder
 from process.program import run_program
 from process.run_folder import RunFolder
 
@@ -53,11 +54,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
                         help="a run's folder: its deploy net, final weights, mean image and scale are the defaults")
     parser.add_argument("--initial", action="store_true",
                         help="with --run: the weights it started from, not its final ones")
+    parser.add_argument("--package", type=lambda text: PackageFolder(Path(text)), metavar="DIR",
+                        help="a folder that package.py made, in place of a run: net, weights and pre-processing are "
+                             "its own")
     parser.add_argument("--net", type=Path,
                         help="deploy prototxt (default: the run's; without one, the template's where the weights fit "
                              "it)")
     parser.add_argument("--weights", type=Path, help="caffemodel")
-    parser.add_argument("--latent-blob", default=CODES, help="blob of the latent layer, or none")
+    parser.add_argument("--latent-blob", default=OWN,
+                        help="blob of the latent layer, or none (own: whichever of this project's names the net has)")
     parser.add_argument("--feature-blob", default=FC7, help="blob of the features, or none")
 
 
@@ -87,6 +92,12 @@ def _check(parser: argparse.ArgumentParser, options: ExtractOptions) -> None:
         parser.error("--batch must be at least 1")
     if options.initial and not options.run:
         parser.error("--initial goes with --run")
+    if options.package and (options.run or options.net or options.weights or options.mean or options.scale
+                            or options.resize or options.latent_blob != OWN or options.feature_blob != FC7):
+        parser.error("--package brings net, weights, blobs and pre-processing: leave --run, --net, --weights, --mean, "
+                     "--scale, --resize and the blobs out")
+    if options.package:
+        options.package.check()
     if options.run and not options.run.path.is_dir():
         raise DriverError(f"--run {options.run}: no such folder")
     refuse_inputs_as_outputs(options.folders, options.inputs)

@@ -24,7 +24,12 @@ def load_queries(folder: Path) -> Split:
 
 def run_radius(features: Path) -> int | None:
     """The T that the run was evaluated with; None if it was not."""
-    return read_json(features.parent / "eval/results.json").get("two_stage", {}).get("radius")
+    return results_radius(features.parent / "eval/results.json")
+
+
+def results_radius(results: Path) -> int | None:
+    """The T of a results.json; None without one, or without a two-stage search in it."""
+    return read_json(results).get("two_stage", {}).get("radius")
 
 
 def answer(queries: Split, database: Split, top_k: int = TOP_K, radius: int | None = None,

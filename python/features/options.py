@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from process.package_folder import PackageFolder
 from process.run_folder import RunFolder
 
 PROTOCOLS = ("authors", "caffe")  # of pre-processing: features/preprocess.py
@@ -15,6 +16,7 @@ class ExtractOptions:
     mean: a path, or "none" for a net trained without a mean image.
     """
     run: RunFolder | None
+    package: PackageFolder | None  # checked
     initial: bool
     net: Path | None
     weights: Path | None
@@ -48,7 +50,8 @@ class ExtractOptions:
         mean = Path(self.mean) if self.mean and self.mean != "none" else None
         of_run = [self.run.deploy, self.run.train_val, self.run.final_model, self.run.snapshots] if self.run else []
         images = [*self.split_databases(), *map(Path, self.images or [])]
-        return [self.net, self.weights, mean, self.lmdb, *images, *of_run]
+        package = self.package.path if self.package else None
+        return [self.net, self.weights, mean, self.lmdb, package, *images, *of_run]
 
     def split_databases(self) -> list[Path]:
         """Those of --databases that may be read, there or not. The folder around them may hold outputs too."""
