@@ -1,6 +1,7 @@
 """Reads and writes solvers and nets, whose mistakes Caffe itself would answer with an abort."""
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -86,3 +87,20 @@ def loss_bottoms(net: caffe_pb2.NetParameter, path: Path) -> tuple[str, str, int
                 if scores in classifier.top and classifier.type == "InnerProduct":
                     return scores, label, classifier.inner_product_param.num_output
     raise DriverError(f"{path} has no InnerProduct classifier with a SoftmaxWithLoss layer")
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The latent layer of a net: the InnerProduct's name, input and width, and the blob that its Sigmoid writes."""
+    name: str
+    bottom: str
+    bits: int
+    top: str
+
+
+def latent_sigmoid(net: caffe_pb2.NetParameter) -> Latent | None:
+    """The last InnerProduct that a Sigmoid follows; None in a net without one."""
+    tops = {layer.bottom[0]: layer.top[0] for layer in net.layer if layer.type == "Sigmoid"}
+    found = [Latent(layer.name, layer.bottom[0], layer.inner_product_param.num_output, tops[layer.top[0]])
+             for layer in net.layer if layer.type == "InnerProduct" and layer.top[0] in tops]
+    return found[-1] if found else None

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from caffe.proto import caffe_pb2
 
 from caffe_files.data_layer import check_data_layer
+from caffe_files.databases import read_labels
 from caffe_files.engine import engine_in_use
-from caffe_files.prototxt import data_layer, loss_bottoms, message_text, read_net, read_solver
+from caffe_files.prototxt import data_layer, latent_sigmoid, loss_bottoms, message_text, read_net, read_solver
 from caffe_files.trusted import check_solver, check_training_net
 from process.checkout import commit
 from process.cpu import threads_in_use
@@ -46,11 +48,15 @@ class Problem:
         self.net_file = Path(self.solver.net)
         self.net = read_net(self.net_file)
         check_training_net(self.net, self.net_file, trusted)
-        _, _, self.classes = loss_bottoms(self.net, self.net_file)
+        scores, _, self.classes = loss_bottoms(self.net, self.net_file)
+        self.classifier = next(layer.name for layer in self.net.layer if scores in layer.top)
+        self.latent = latent_sigmoid(self.net)
         self.train_layer = data_layer(self.net, caffe_pb2.TRAIN, self.net_file)
         self.test_layer = data_layer(self.net, caffe_pb2.TEST, self.net_file)
         self.train_images, self.train_meta = check_data_layer(self.train_layer, self.classes, self.net_file)
         self.test_images, self.test_meta = check_data_layer(self.test_layer, self.classes, self.net_file)
+        self.train_source = Path(self.train_layer.data_param.source)
+        self.train_counts = np.bincount(read_labels(self.train_source), minlength=self.classes)
         self._asked = Asked(self.train_layer.data_param.batch_size * self.solver.iter_size,
                             self.test_layer.data_param.batch_size, self.solver.iter_size, devices if share else 1)
         self.cut = self._cut(iter_size or self.solver.iter_size)
@@ -97,8 +103,9 @@ class Problem:
 
     def settings(self, plan: Plan) -> dict[str, Any]:
         """What run.json keeps of this training (python/README.md lists it)."""
-        return {"dataset": self.train_meta.get("dataset"), "net": self.net.name, "bits": self._bits(),
-                "classes": self.classes, "seed": plan.seed, "iterations": plan.iterations, "batch": self.batch,
+        return {"dataset": self.train_meta.get("dataset"), "net": self.net.name,
+                "bits": self.latent.bits if self.latent else None, "classes": self.classes,
+                "seed": plan.seed, "iterations": plan.iterations, "batch": self.batch,
                 **({} if self.part == 1 else {"schedule": self.part}),
                 "iter_size": self.solver.iter_size, "devices": self.devices,
                 **({} if plan.gpus else {"engine": engine_in_use(), "threads": threads_in_use()}),
@@ -108,13 +115,6 @@ class Problem:
                 "train_data": _data(self.train_layer, self.train_images, self.train_meta),
                 "test_data": _data(self.test_layer, self.test_images, self.test_meta),
                 "commit": commit(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
-
-    def _bits(self) -> int | None:
-        """Code length: outputs of the last InnerProduct that a Sigmoid follows."""
-        sigmoids = [layer.bottom[0] for layer in self.net.layer if layer.type == "Sigmoid"]
-        widths = [layer.inner_product_param.num_output for layer in self.net.layer
-                  if layer.type == "InnerProduct" and layer.top[0] in sigmoids]
-        return widths[-1] if widths else None
 
 
 def _data(layer: caffe_pb2.LayerParameter, images: int, meta: dict[str, Any]) -> dict[str, Any]:

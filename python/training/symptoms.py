@@ -1,0 +1,83 @@
+"""What shows that a training stands still: the loss, accuracy, predictions and codes of a net that knows nothing."""
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from training.testing import TestResult
+
+EARLIEST = 100       # iterations: before them any net is at chance
+CLOSE = 0.02         # of the loss of guessing; a loss this near to it, or above it, is at it
+DEVIATIONS = 3.0     # standard deviations of a count above chance that still are chance
+SWALLOWED = 0.9      # of the predictions for one class that is not so frequent
+CONSTANT = 0.9       # of the bits
+
+
+@dataclass(frozen=True)
+class Symptoms:
+    """None where a thing is as it should be.
+
+    loss: (measured, that of guessing). accuracy: (measured, that of always naming the most frequent class). swallowed:
+    (class, share of the test images that are taken for it). constant_bits: (bits that never change, all bits).
+    """
+    iteration: int
+    loss: tuple[float, float] | None
+    accuracy: tuple[float, float] | None
+    swallowed: tuple[int, float] | None
+    constant_bits: tuple[int, int] | None
+
+    @property
+    def standing(self) -> bool:
+        """Whether any of them is there."""
+        return any(value is not None for name, value in asdict(self).items() if name != "iteration")
+
+    def sentences(self, names: Sequence[str]) -> list[str]:
+        """In words. names: of the classes; may be short."""
+        found = []
+        if self.loss:
+            found.append(f"the loss is {self.loss[0]:.4f}, and guessing gives {self.loss[1]:.4f}")
+        if self.accuracy:
+            found.append(f"the accuracy is {self.accuracy[0]:.4f}, and naming the most frequent class gives "
+                         f"{self.accuracy[1]:.4f}")
+        if self.swallowed:
+            found.append(f"{self.swallowed[1]:.0%} of the test images are taken for class "
+                         f"{class_name(self.swallowed[0], names)}")
+        if self.constant_bits:
+            found.append(f"{self.constant_bits[0]} of {self.constant_bits[1]} bits are the same for all test images")
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """For standstill.json."""
+        return asdict(self)
+
+
+def class_name(number: int, names: Sequence[str]) -> str:
+    """A class in words."""
+    return repr(names[number]) if number < len(names) else str(number)
+
+
+def guessing_loss(counts: np.ndarray) -> float:
+    """The least loss of a net that sees no image: the entropy of the classes; ln(classes) when all are as frequent."""
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def symptoms_of(iteration: int, training_loss: float, trained: np.ndarray, result: TestResult) -> Symptoms:
+    """The Symptoms after a test. training_loss: the running mean. trained: (classes,) training images of each."""
+    if iteration < EARLIEST:
+        return Symptoms(iteration, None, None, None, None)
+    guessing = guessing_loss(trained)
+    most = result.actual.max() / result.images
+    limit = most + DEVIATIONS * math.sqrt(most * (1 - most) / result.images)
+    swallower = int(result.predicted.argmax())
+    share = float(result.predicted[swallower] / result.images)
+    frequent = result.actual[swallower] / result.images
+    at_loss = guessing > 0 and training_loss >= (1 - CLOSE) * guessing
+    return Symptoms(
+        iteration,
+        (training_loss, guessing) if at_loss else None,
+        (result.accuracy, float(most)) if result.accuracy <= limit and most < 1 else None,
+        (swallower, share) if share >= SWALLOWED and frequent < share - 1 / 4 else None,
+        (result.constant_bits, result.bits) if result.bits and result.constant_bits >= CONSTANT * result.bits else None)
