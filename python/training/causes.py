@@ -63,6 +63,8 @@ def likely_causes(case: Case) -> list[Cause]:
 
 def _one_class(case: Case) -> Cause | None:
     """First, as it explains all others."""
+    if case.problem.loss.several:
+        return None
     counts = case.problem.train_counts
     most = int(counts.argmax())
     if counts[most] < ONE_CLASS * counts.sum():
@@ -141,6 +143,8 @@ def _saturated(codes: np.ndarray) -> float:
 
 def _labels(case: Case) -> Cause | None:
     """Images alike in their pixels share a class more often than by chance, unless labels went to other images."""
+    if case.problem.loss.several:
+        return None
     pictures, rows = sample(case.problem.train_source, SAMPLED)
     if len(rows) < FEWEST_SAMPLES:
         return None

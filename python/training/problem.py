@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from caffe.proto import caffe_pb2
 
 from caffe_files.data_layer import check_data_layer
-from caffe_files.databases import read_labels
 from caffe_files.engine import engine_in_use
-from caffe_files.prototxt import data_layer, latent_sigmoid, loss_bottoms, message_text, read_net, read_solver
+from caffe_files.label_data import check_label_layer, label_counts
+from caffe_files.prototxt import data_layer, label_layer, latent_sigmoid, loss_of, message_text, read_net, read_solver
 from caffe_files.trusted import check_solver, check_training_net
 from process.checkout import commit
 from process.cpu import threads_in_use
@@ -48,18 +47,28 @@ class Problem:
         self.net_file = Path(self.solver.net)
         self.net = read_net(self.net_file)
         check_training_net(self.net, self.net_file, trusted)
-        scores, _, self.classes = loss_bottoms(self.net, self.net_file)
-        self.classifier = next(layer.name for layer in self.net.layer if scores in layer.top)
+        self.loss = loss_of(self.net, self.net_file)
+        self.classes, self.classifier = self.loss.classes, self.loss.classifier
         self.latent = latent_sigmoid(self.net)
         self.train_layer = data_layer(self.net, caffe_pb2.TRAIN, self.net_file)
         self.test_layer = data_layer(self.net, caffe_pb2.TEST, self.net_file)
         self.train_images, self.train_meta = check_data_layer(self.train_layer, self.classes, self.net_file)
         self.test_images, self.test_meta = check_data_layer(self.test_layer, self.classes, self.net_file)
         self.train_source = Path(self.train_layer.data_param.source)
-        self.train_counts = np.bincount(read_labels(self.train_source), minlength=self.classes)
+        self.train_counts = label_counts(self.train_source, self.classes)
+        self._label_layers = self._checked_label_layers()
         self._asked = Asked(self.train_layer.data_param.batch_size * self.solver.iter_size,
                             self.test_layer.data_param.batch_size, self.solver.iter_size, devices if share else 1)
         self.cut = self._cut(iter_size or self.solver.iter_size)
+
+    def _checked_label_layers(self) -> list[caffe_pb2.LayerParameter]:
+        """Those of training and test in a net for several labels an image; [] in others."""
+        if not self.loss.several:
+            return []
+        found = [label_layer(self.net, phase) for phase in (caffe_pb2.TRAIN, caffe_pb2.TEST)]
+        for layer, images in zip(found, (self.train_layer, self.test_layer)):
+            check_label_layer(layer, images, self.classes, self.net_file)
+        return found
 
     def _cut(self, iter_size: int) -> bool:
         """Puts iter_size and the batches that go with it into solver and net; returns whether that changed anything."""
@@ -69,7 +78,9 @@ class Problem:
                 f"{asked.images} images an iteration ({self.net_file}) cannot be cut into {iter_size * asked.parts} "
                 f"equal batches (iter_size {iter_size}" + (f", {asked.parts} GPUs" if asked.parts > 1 else "")
                 + f"). iter_size may be {', '.join(map(str, self.iter_sizes())) or 'none'}")
-        self.train_layer.data_param.batch_size, self.test_layer.data_param.batch_size = self.batches(iter_size)
+        for layers in ((self.train_layer, self.test_layer), self._label_layers):
+            for layer, batch in zip(layers, self.batches(iter_size)):
+                layer.data_param.batch_size = batch
         self.solver.iter_size = iter_size
         return (iter_size, asked.parts) != (asked.iter_size, 1)
 

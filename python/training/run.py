@@ -16,6 +16,7 @@ from training.memory import check_batches, check_memory
 from training.options import TrainOptions
 from training.plan import Plan, decide
 from training.problem import Problem
+from training.replay import last_data_layer
 from training.resolved import check_run_folder, write_resolved
 from training.schedule import schedule_words
 from training.settings import check_unchanged, write_settings
@@ -87,11 +88,11 @@ def _make_solver(plan: Plan, console: TextIO) -> tuple[caffe.SGDSolver, tuple[st
 
 
 def _expected_time(net: caffe.Net, iterations: int) -> float:
-    """Seconds the iterations will take, from one timed pass. It starts behind the Data layer: no image is used up."""
-    last = len(net.layers) - 1
+    """Seconds the iterations will take, from one timed pass. It starts behind the Data layers: no image is used up."""
+    first, last = last_data_layer(net) + 1, len(net.layers) - 1
     for _ in range(2):  # the first one allocates memory
         started = time.monotonic()
-        net._forward(1, last)
+        net._forward(first, last)
         net._backward(last, 0)
         _wait_for_gpu(net)
         seconds = time.monotonic() - started

@@ -24,7 +24,8 @@ class Standstill:
 
     def look(self, iteration: int, training_loss: float, result: TestResult) -> None:
         """After a test: tells what stands still and the likely causes, or takes back what an earlier look told."""
-        found = symptoms_of(iteration, training_loss, self.problem.train_counts, result)
+        found = symptoms_of(iteration, training_loss, self.problem.train_counts,
+                            self.problem.train_images, result)
         if found.standing:
             self._tell(found)
         elif self.last and self.last.standing:

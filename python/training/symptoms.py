@@ -58,26 +58,46 @@ def class_name(number: int, names: Sequence[str]) -> str:
     return repr(names[number]) if number < len(names) else str(number)
 
 
-def guessing_loss(counts: np.ndarray) -> float:
-    """The least loss of a net that sees no image: the entropy of the classes; ln(classes) when all are as frequent."""
-    shares = counts[counts > 0] / counts.sum()
+def guessing_loss(counts: np.ndarray, images: int | None = None) -> float:
+    """The least loss of a net that sees no image: the entropy of the classes; ln(classes) when all are as frequent.
+
+    images: how many there are, where each has several labels: then it is the sum of the labels' entropies.
+    """
+    if images is None:
+        return entropy(counts / counts.sum())
+    return entropy(counts / images) + entropy(1 - counts / images)
+
+
+def entropy(shares: np.ndarray) -> float:
+    """-sum p ln p, in nats."""
+    shares = shares[shares > 0]
     return float(-(shares * np.log(shares)).sum())
 
 
-def symptoms_of(iteration: int, training_loss: float, trained: np.ndarray, result: TestResult) -> Symptoms:
-    """The Symptoms after a test. training_loss: the running mean. trained: (classes,) training images of each."""
+def chance(result: TestResult) -> float:
+    """Accuracy of a net that sees no image: the share of the most frequent class, or the mean over several labels."""
+    shares = result.actual / result.images
+    return float(np.maximum(shares, 1 - shares).mean() if result.several else shares.max())
+
+
+def symptoms_of(iteration: int, training_loss: float, trained: np.ndarray, images: int,
+                result: TestResult) -> Symptoms:
+    """The Symptoms after a test.
+
+    training_loss: the running mean. trained: (classes,) training images of each. images: for training.
+    """
     if iteration < EARLIEST:
         return Symptoms(iteration, None, None, None, None)
-    guessing = guessing_loss(trained)
-    most = result.actual.max() / result.images
+    guessing = guessing_loss(trained, images if result.several else None)
+    most = chance(result)
     limit = most + DEVIATIONS * math.sqrt(most * (1 - most) / result.images)
-    swallower = int(result.predicted.argmax())
+    swallower = int(result.predicted.argmax())  # of several labels all may be given, and none swallows
     share = float(result.predicted[swallower] / result.images)
     frequent = result.actual[swallower] / result.images
     at_loss = guessing > 0 and training_loss >= (1 - CLOSE) * guessing
     return Symptoms(
         iteration,
         (training_loss, guessing) if at_loss else None,
-        (result.accuracy, float(most)) if result.accuracy <= limit and most < 1 else None,
-        (swallower, share) if share >= SWALLOWED and frequent < share - 1 / 4 else None,
+        (result.accuracy, most) if result.accuracy <= limit and most < 1 else None,
+        (swallower, share) if share >= SWALLOWED and frequent < share - 1 / 4 and not result.several else None,
         (result.constant_bits, result.bits) if result.bits and result.constant_bits >= CONSTANT * result.bits else None)

@@ -156,19 +156,19 @@ def result_of(predicted, actual, codes):
 def test_symptoms_of_hand_made_results():
     actual = np.arange(40) % 4
     codes = np.tile([0.1, 0.9], (40, 4))
-    found = symptoms_of(100, 1.38, np.full(4, 10), result_of(np.zeros(40, int), actual, codes))
+    found = symptoms_of(100, 1.38, np.full(4, 10), 40, result_of(np.zeros(40, int), actual, codes))
     assert found.loss == (1.38, pytest.approx(np.log(4)))
     assert found.accuracy == (0.25, 0.25)
     assert found.swallowed == (0, 1.0)
     assert found.constant_bits == (8, 8)
     codes = np.where(np.arange(40)[:, None] % 2, codes, 1 - codes)
-    assert not symptoms_of(100, 0.5, np.full(4, 10), result_of(actual, actual, codes)).standing
+    assert not symptoms_of(100, 0.5, np.full(4, 10), 40, result_of(actual, actual, codes)).standing
 
 
 def test_a_class_that_is_frequent_is_no_swallower():
     actual = np.array([0] * 38 + [1, 2])
     codes = np.where(np.arange(40)[:, None] % 2, [[0.1, 0.9]], [[0.9, 0.1]])
-    assert symptoms_of(100, 0.01, np.full(4, 10), result_of(actual * 0, actual, codes)).swallowed is None
+    assert symptoms_of(100, 0.01, np.full(4, 10), 40, result_of(actual * 0, actual, codes)).swallowed is None
 
 
 def test_neighbours_agree_by_lot_where_labels_are_drawn():
