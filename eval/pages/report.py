@@ -31,8 +31,9 @@ def write_report(path: Path, results: dict, retrieval: Retrieval, rankings: dict
     drawn = fig.Figures(path.with_name("figures"))
     gallery = Gallery(retrieval)
     title = f"{dataset_title(dataset_name(results))}, {results['bits']}-bit codes"
-    parts = [f"<h1>{html.escape(title)}</h1>", headline(results), facts(provenance(results, run)),
-             searches_section(drawn, results, published), published_section(results, published) if published else "",
+    parts = [f"<h1>{html.escape(title)}</h1>", headline(results), standstill_section(run),
+             facts(provenance(results, run)), searches_section(drawn, results, published),
+             published_section(results, published) if published else "",
              baselines_section(drawn, results), protocols_section(results), pool_section(drawn, results),
              examples_section(gallery, rankings, results), classes_section(drawn, results, gallery.class_name),
              codes_section(drawn, results), training_section(drawn, run), cost_section(results)]
@@ -209,6 +210,17 @@ def training_section(drawn: fig.Figures, run: Path) -> str:
     except ValueError as error:
         raise EvalError(f"{path} holds something that is not a number ({error}): remove it or write it again") from None
     return section("Training", fig.training_figure(drawn, log)) if rows else ""
+
+
+def standstill_section(run: Path) -> str:
+    """What training told of a net that had learned nothing at its last test; "" where it had."""
+    found = read_json(run / "standstill.json")
+    if not found.get("words"):
+        return ""
+    known = "Likely causes, the likeliest first:" if found.get("causes") else \
+        "Training found no cause. Where to look, in this order:"
+    return section("Training stands still", paragraph(f"At its last test {'; '.join(found['words'])}. {known}"),
+                   table(["", "cause"], list(enumerate(found.get("advice", []), 1))))
 
 
 def cost_section(results: dict) -> str:
