@@ -29,6 +29,7 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= PROTOCOL=authors    pre-processing of extraction: authors or caffe
 #= PRETRAINED_BLOB=fc7 what es-pretrained ranks
 #= IMAGE=              query: an image, a directory of images or a list of them
+#= PORT=8000 HOST=     serve: where; HOST= another address than this machine's own, with a token
 #= FILE= OUT=          upgrade, export: the file to read and the one to write
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
 #= LARGE=              bench-eval: also a database of this many images
@@ -47,7 +48,7 @@ PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
 # Not what depends on others: an inner make decides anew, by the DATASET and NET that it is given.
 EXPORTED := BITS DATA WEIGHTS GPU SEED ITERS ITER_SIZE SCHEDULE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
-    RELEASED EXPECTED LARGE ASKED ENGINE THREADS
+    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST
 export $(EXPORTED)
 
 # What each target takes: others are refused, so that `make demo BITS=12` does not quietly train 48 bits. Targets that
@@ -74,6 +75,7 @@ TAKES_experiment := $(EXPERIMENT)
 TAKES_evaluate := $(A_RUN) EVAL_OPTIONS
 TAKES_es-pretrained := $(A_RUN) $(CPU) WEIGHTS PRETRAINED_BLOB PROTOCOL GPU EXTRACT_OPTIONS EVAL_OPTIONS
 TAKES_query := $(A_RUN) $(CPU) IMAGE PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_serve := $(A_RUN) $(CPU) PORT HOST PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_export := $(A_RUN) FILE OUT EXPORT_OPTIONS
 TAKES_upgrade := FILE OUT
 TAKES_compare-cifar := $(CPU) RUN BITS RELEASED EXPECTED DATA PROTOCOL GPU EXTRACT_OPTIONS
@@ -136,6 +138,12 @@ build/.apt-packages: third_party/apt.sh $(APT_LISTS)
 
 .venv/.bench: requirements-bench.txt .venv/.requirements
 	@$(PIP_INSTALL) requirements-bench.txt && touch $@
+
+.venv/.serve: requirements-serve.txt .venv/.requirements
+	@$(PIP_INSTALL) requirements-serve.txt && touch $@
+
+.venv/.test: requirements-test.txt .venv/.serve
+	@$(PIP_INSTALL) requirements-test.txt && touch $@
 
 .venv/.dev: requirements-dev.txt .venv/.requirements
 	@$(PIP_INSTALL) requirements-dev.txt && touch $@
@@ -263,7 +271,7 @@ es-pretrained: finished-run $(CAFFE_READY)  ## add the paper's fourth search to 
 	@$(MAKE) evaluate
 
 ##@ Look
-.PHONY: query export upgrade finished-run
+.PHONY: query serve export upgrade finished-run
 finished-run:
 	@ls $(FEATURES) >/dev/null 2>&1 || { \
 	    echo "$$ASKED: $(RUN_DIR) has no features; RUN= names a finished run:" $$(ls runs 2>/dev/null) >&2; exit 1; }
@@ -271,6 +279,11 @@ finished-run:
 query: finished-run $(CAFFE_READY)  ## ask a run about new images: RUN=name IMAGE=file, directory or list
 	@$(EXTRACT) --run $(RUN_DIR) --images "$$IMAGE" --out $(RUN_DIR)/query/features $(EXTRACT_OPTIONS)
 	@$(PYTHON) eval/query.py --queries $(RUN_DIR)/query/features --features $(RUN_DIR)/features --out $(RUN_DIR)/query
+
+serve: finished-run .venv/.serve $(CAFFE_READY)  ## a page and an API to search a run by looking: RUN=demo PORT=8000
+	@$(PYTHON) eval/serve.py --features $(RUN_DIR)/features --port "$${PORT:-8000}" $${HOST:+--host "$$HOST"} \
+	    --net env $(CAFFE_PYTHON) python/embed.py --run $(RUN_DIR) --images-of $(RUN_DIR)/features \
+	    --protocol "$$PROTOCOL" --gpu "$${GPU%%,*}" $(ON_CPU) $(EXTRACT_OPTIONS)
 
 export: $(CAFFE_READY)  ## a run's net and weights as ONNX, checked against Caffe: RUN= (or FILE=) OUT=model.onnx
 	@$(PYTHON) python/export.py $(if $(value FILE),--weights "$$FILE",--run $(RUN_DIR)) --out "$$OUT" $(EXPORT_OPTIONS)
@@ -304,7 +317,7 @@ bench-eval: .venv/.bench  ## search and mAP against faiss and the usual loops (L
 
 ##@ Check
 .PHONY: test lint gpu-check gpu-checked
-test: $(CAFFE_READY)  ## all tests; sets up what they need, Caffe build included
+test: $(CAFFE_READY) .venv/.test  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q tests $(PYTEST_OPTIONS)
 
 lint: .venv/.dev  ## ruff, with the rules of pyproject.toml
