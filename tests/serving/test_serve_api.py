@@ -79,7 +79,8 @@ def test_test_images_get_the_lists_of_evaluate_py(server, served_run):
             assert [result["hamming"] for result in results] == lists["hamming"][row].tolist()
         assert found["pool"] == saved["hdl"]["pool"][row]
         euclidean = [np.nan if r["euclidean"] is None else r["euclidean"] for r in found["searches"]["hdl"]["results"]]
-        np.testing.assert_allclose(euclidean, saved["hdl"]["euclidean"][row], rtol=1e-5)  # rounding goes by the block
+        # The order is that of float64; the figures shown beside it come from float32 products, right to a thousandth.
+        np.testing.assert_allclose(euclidean, saved["hdl"]["euclidean"][row], rtol=1e-3)
 
 
 def test_what_is_shown_beside_the_lists_equals_a_slow_account(server, served_run):
