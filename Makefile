@@ -12,7 +12,7 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 
 # ---------------------------------------------------------------- variables: `make` prints this table
 #= DATASET=cifar10     cifar10, mnist, or digits; others with python/net_template.py
-#= NET=caffenet        caffenet or lenet
+#= NET=caffenet        caffenet, ssdh (the authors' follow-up of 2017) or lenet
 #= BITS=48             code length
 #= RUN=                name of the run, a folder below runs/; <DATASET>_<NET>_<BITS> unless given
 #=                     (_schedule<SCHEDULE> behind it where that is given)
@@ -22,7 +22,7 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= GPU=auto            auto, none, an index, or several for training: GPU=0,1
 #= ENGINE=             of layers on the CPU: onednn (default) or caffe, stock Caffe bit for bit
 #= THREADS=            on the CPU; the processors this process may use unless given
-#= SEED=1              of training
+#= SEED=               of training; the solver's (42 for ssdh), else 1
 #= ITERS=              train up to this iteration
 #= SCHEDULE=           train this part of the solver's schedule: 0.1 is a tenth
 #= ITER_SIZE=          cut a batch into this many parts, for a small GPU
@@ -30,10 +30,11 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= PRETRAINED_BLOB=fc7 what es-pretrained ranks
 #= IMAGE=              query: an image, a directory of images or a list of them
 #= PORT=8000 HOST=     serve: where; HOST= another address than this machine's own, with a token
-#= FILE= OUT=          upgrade, export: the file to read and the one to write
+#= PACKAGE=            query: a folder that make package made, in place of a run
+#= FILE= OUT=          upgrade, export, package: the file to read and the one (or the folder) to write
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
 #= LARGE=              bench-eval: also a database of this many images
-#= DATA_OPTIONS= TRAIN_OPTIONS= EXTRACT_OPTIONS= EVAL_OPTIONS= EXPORT_OPTIONS= PYTEST_OPTIONS=
+#= DATA_OPTIONS= TRAIN_OPTIONS= EXTRACT_OPTIONS= EVAL_OPTIONS= EXPORT_OPTIONS= PACKAGE_OPTIONS= PYTEST_OPTIONS=
 #=                     further words for a program, read as the shell reads them (--help of the program lists them)
 NET_GIVEN := $(NET)
 DATASET_GIVEN := $(DATASET)
@@ -42,13 +43,12 @@ NET ?= caffenet
 BITS ?= 48
 RUN ?= $(DATASET)_$(NET)_$(BITS)$(SCHEDULE:%=_schedule%)
 GPU ?= auto
-SEED ?= 1
 PROTOCOL ?= authors
 PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
 # Not what depends on others: an inner make decides anew, by the DATASET and NET that it is given.
 EXPORTED := BITS DATA WEIGHTS GPU SEED ITERS ITER_SIZE SCHEDULE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
-    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST
+    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE
 export $(EXPORTED)
 
 # What each target takes: others are refused, so that `make demo BITS=12` does not quietly train 48 bits. Targets that
@@ -74,8 +74,9 @@ TAKES_features := $(EXPERIMENT)
 TAKES_experiment := $(EXPERIMENT)
 TAKES_evaluate := $(A_RUN) EVAL_OPTIONS
 TAKES_es-pretrained := $(A_RUN) $(CPU) WEIGHTS PRETRAINED_BLOB PROTOCOL GPU EXTRACT_OPTIONS EVAL_OPTIONS
-TAKES_query := $(A_RUN) $(CPU) IMAGE PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_query := $(A_RUN) $(CPU) IMAGE PACKAGE PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_serve := $(A_RUN) $(CPU) PORT HOST PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_package := $(A_RUN) OUT PACKAGE_OPTIONS
 TAKES_export := $(A_RUN) FILE OUT EXPORT_OPTIONS
 TAKES_upgrade := FILE OUT
 TAKES_compare-cifar := $(CPU) RUN BITS RELEASED EXPECTED DATA PROTOCOL GPU EXTRACT_OPTIONS
@@ -88,6 +89,7 @@ NEEDS_query := IMAGE
 NEEDS_train := DATA
 NEEDS_upgrade := FILE
 NEEDS_export := OUT
+NEEDS_package := OUT
 
 DOLLAR := $$
 FORBIDDEN := $(DOLLAR) % \# : ; & | < > * ? [ ] { } ( ) ! ~ \ " ' ` , =
@@ -244,7 +246,7 @@ $(DATA_DIR)/.complete: | inputs $(CAFFE_READY) $(NET_NEEDS)
 	@touch $@
 
 $(MODEL): $(DATA_DIR)/.complete $(PROTOTXT)/solver.prototxt ask
-	@$(CAFFE_PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) $(START) --seed "$$SEED" \
+	@$(CAFFE_PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) $(START) $${SEED:+--seed "$$SEED"} \
 	    --gpu "$$GPU" $(ON_CPU) $${ITERS:+--iterations "$$ITERS"} $${ITER_SIZE:+--iter-size "$$ITER_SIZE"} \
 	    $${SCHEDULE:+--schedule "$$SCHEDULE"} $(TRAIN_OPTIONS)
 
@@ -271,14 +273,21 @@ es-pretrained: finished-run $(CAFFE_READY)  ## add the paper's fourth search to 
 	@$(MAKE) evaluate
 
 ##@ Look
-.PHONY: query serve export upgrade finished-run
+.PHONY: query serve package export upgrade finished-run
 finished-run:
 	@ls $(FEATURES) >/dev/null 2>&1 || { \
 	    echo "$$ASKED: $(RUN_DIR) has no features; RUN= names a finished run:" $$(ls runs 2>/dev/null) >&2; exit 1; }
 
-query: finished-run $(CAFFE_READY)  ## ask a run about new images: RUN=name IMAGE=file, directory or list
-	@$(EXTRACT) --run $(RUN_DIR) --images "$$IMAGE" --out $(RUN_DIR)/query/features $(EXTRACT_OPTIONS)
-	@$(PYTHON) eval/query.py --queries $(RUN_DIR)/query/features --features $(RUN_DIR)/features --out $(RUN_DIR)/query
+# A package is read only: what it answers lies beside other generated files.
+ASKED_MODEL := $(if $(value PACKAGE),--package "$$PACKAGE",--run $(RUN_DIR))
+ASKED_CODES := $(if $(value PACKAGE),--package "$$PACKAGE",--features $(RUN_DIR)/features)
+ANSWERS := $(if $(value PACKAGE),build/query,$(RUN_DIR)/query)
+query: $(if $(value PACKAGE),,finished-run) $(CAFFE_READY)  ## ask a run (RUN=) or package (PACKAGE=) about new images: IMAGE=file, directory or list
+	@$(EXTRACT) $(ASKED_MODEL) --images "$$IMAGE" --out $(ANSWERS)/features $(EXTRACT_OPTIONS)
+	@$(PYTHON) eval/query.py --queries $(ANSWERS)/features $(ASKED_CODES) --out $(ANSWERS)
+
+package: finished-run $(CAFFE_READY)  ## a run to hand on, net to model card, in one folder: RUN= OUT=folder
+	@$(PYTHON) python/package.py --run $(RUN_DIR) --out "$$OUT" $(PACKAGE_OPTIONS)
 
 serve: finished-run .venv/.serve $(CAFFE_READY)  ## a page and an API to search a run by looking: RUN=demo PORT=8000
 	@$(PYTHON) eval/serve.py --features $(RUN_DIR)/features --port "$${PORT:-8000}" $${HOST:+--host "$$HOST"} \

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from downloads.fetching import MIRROR_VARIABLE, address, fetch
+from downloads.fetching import MIRROR_VARIABLE, addresses, fetch
 from downloads.public_files import GROUPS, PUBLIC_FILES, PublicFile, files_of
 from prep.errors import PrepError, run_program
 
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
                         "use --mirror, or fetch them one by one")
     for file in files:
         target = options.target(file)
-        fetch(file, target, options.url or address(file, options.mirror))
+        fetch(file, target, *([options.url] if options.url else addresses(file, options.mirror)))
         print(f"{target}: whole, {target.stat().st_size} bytes")
     return 0
 

@@ -1,6 +1,7 @@
 """Checksums of files on disk."""
 import gzip
 import hashlib
+import zlib
 from pathlib import Path
 
 from prep.errors import PrepError
@@ -11,7 +12,7 @@ def file_checksum(path: Path, algorithm: str, *, unpacked: bool = False) -> str:
     try:
         with (gzip.open if unpacked else open)(path, "rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise PrepError(f"{path}: not a whole .gz file ({error}); remove it and fetch it again") from error
 
 

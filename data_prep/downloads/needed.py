@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from downloads.fetching import MIRROR_VARIABLE, address, fetch
+from downloads.fetching import MIRROR_VARIABLE, addresses, fetch
 from downloads.public_files import PUBLIC_FILES, PublicFile, files_of
 from prep.errors import PrepError
 
@@ -70,7 +70,7 @@ def _fetch_all(files: Iterable[PublicFile], folder: Path, advice: str) -> None:
 def _failure(file: PublicFile, folder: Path) -> str | None:
     """What went wrong with the download, None when nothing did."""
     try:
-        fetch(file, folder / file.name, address(file, os.environ.get(MIRROR_VARIABLE)))
+        fetch(file, folder / file.name, *addresses(file, os.environ.get(MIRROR_VARIABLE)))
     except PrepError as error:
         return str(error)
     return None

@@ -16,7 +16,7 @@ from search.protocols import Protocol
 from search.retrieval import Pretrained, Retrieval, Retrievals, load_pretrained
 from search.searches import SearchOptions, made_from
 
-VERSION = 1   # of what results.json and the report hold: raise it when either changes, so that none older is kept
+VERSION = 2   # of what results.json and the report hold: raise it when either changes, so that none older is kept
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class OutputFolder:
     def table(self, name: str) -> Path:
         """A table made while searching: sweep, baselines or cost."""
         return self.path / f"{name}.json"
+
+    def codes(self, split: str) -> Path:
+        """Packed codes of the train or test images, as faiss and usearch take them."""
+        return self.path / f"codes-{split}.npy"
 
     @property
     def results(self) -> Path:

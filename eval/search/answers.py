@@ -10,7 +10,7 @@ import numpy as np
 from basics.files import read_json
 from basics.program import EvalError
 from search.coarse import CodeIndex
-from search.feature_set import Split, load_split
+from search.feature_set import Split, holds_codes, load_split
 from search.fine import Fc7Index, FineResult, hierarchical
 from search.searches import POOL_WANTED, default_radius, timed
 
@@ -19,14 +19,19 @@ TOP_K = 10
 
 def load_queries(folder: Path) -> Split:
     """The Split of new images, from the folder itself or its test/."""
-    if not any((place / "latent.npy").exists() for place in (folder, folder / "test")):
+    if not any(holds_codes(place) for place in (folder, folder / "test")):
         raise EvalError(f"{folder} has no latent.npy: extract the features of the images into it first")
-    return load_split(folder if (folder / "latent.npy").exists() else folder / "test", labels_required=False)
+    return load_split(folder if holds_codes(folder) else folder / "test", labels_required=False)
 
 
 def run_radius(features: Path) -> int | None:
     """The T that the run was evaluated with; None if it was not."""
-    return read_json(features.parent / "eval/results.json").get("two_stage", {}).get("radius")
+    return results_radius(features.parent / "eval/results.json")
+
+
+def results_radius(results: Path) -> int | None:
+    """The T of a results.json; None without one, or without a two-stage search in it."""
+    return read_json(results).get("two_stage", {}).get("radius")
 
 
 @dataclass(frozen=True, eq=False)

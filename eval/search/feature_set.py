@@ -1,7 +1,8 @@
 """Features of one run as files: DIR/train is the database, DIR/test the queries.
 
-Needed in each: latent.npy (N, h) and labels.npy (N,) integers or (N, L) 0/1. Optional: fc7.npy (N, d),
-predictions.npy (N,), thumbs.npy (N, s, s, 3) uint8 RGB, ids.txt, meta.json. Any tool may have written them.
+Needed in each: latent.npy (N, h), or codes.npy as `codes.read_codes` takes it, and labels.npy (N,) integers or (N, L)
+0/1. Optional: fc7.npy (N, d), predictions.npy (N,), thumbs.npy (N, s, s, 3) uint8 RGB, ids.txt, meta.json. Any tool may
+have written them.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 
 from basics.files import read_json
 from basics.program import EvalError
-from search.codes import binarise, pack
+from search.codes import binarise, pack, read_codes
 
 # Entries of meta.json that must agree between queries and database: else two runs were mixed.
 SHARED_META = ("weights", "net", "protocol", "mean", "scale", "input", "blobs", "bits", "feature_dim")
@@ -19,11 +20,15 @@ SHARED_META = ("weights", "net", "protocol", "mean", "scale", "input", "blobs", 
 
 @dataclass
 class Split:
-    """One split: row i of every array is image i. Arrays are memory-mapped where they can be."""
+    """One split: row i of every array is image i. Arrays are memory-mapped where they can be.
+
+    ready_codes: (N, h) bool, where codes.npy stands in place of latent.npy.
+    """
 
     folder: Path
     labels: np.ndarray | None = None
     latent: np.ndarray | None = None
+    ready_codes: np.ndarray | None = None
     fc7: np.ndarray | None = None
     predictions: np.ndarray | None = None
     thumbs: np.ndarray | None = None
@@ -31,11 +36,11 @@ class Split:
     meta: dict = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.latent if self.labels is None else self.labels)
+        return len(next(array for array in (self.labels, self.latent, self.ready_codes) if array is not None))
 
     @property
     def bits(self) -> int:
-        return self.latent.shape[1]
+        return (self.latent if self.ready_codes is None else self.ready_codes).shape[1]
 
     def image_id(self, row: int) -> str:
         """The image's line of ids.txt, or its row without the file."""
@@ -48,16 +53,31 @@ class Split:
         classes = self.meta.get("classes") or []
         return str(classes[label]) if 0 <= label < len(classes) else str(label)
 
+    @property
+    def has_codes(self) -> bool:
+        return self.latent is not None or self.ready_codes is not None
+
     def codes(self) -> np.ndarray:
         """(N, h) bool codes."""
+        if self.ready_codes is not None:
+            return self.ready_codes
         try:
             return binarise(self.latent)
         except EvalError as error:
             raise EvalError(f"{self.folder / 'latent.npy'}: {error}") from None
 
+    def codes_of(self, rows) -> np.ndarray:
+        """(n, h) bool codes of some rows (a slice or indices), without looking at the others."""
+        return binarise(np.asarray(self.latent[rows])) if self.ready_codes is None else self.ready_codes[rows]
+
     def packed(self) -> np.ndarray:
         """(N, words) packed codes."""
         return pack(self.codes())
+
+
+def holds_codes(folder: Path) -> bool:
+    """Whether the folder has what codes come from."""
+    return any((folder / name).exists() for name in ("latent.npy", "codes.npy"))
 
 
 def load_array(path: Path, required=True) -> np.ndarray | None:
@@ -95,21 +115,35 @@ def load_split(folder: Path, latent_required=True, labels_required=True) -> Spli
     if not folder.is_dir():
         raise EvalError(f"{folder} is not a directory: features need a train/ (database) and a test/ (queries)")
     labels = load_labels(folder / "labels.npy") if labels_required else None
-    split = Split(folder, labels, load_array(folder / "latent.npy", latent_required))
+    codes = folder / "codes.npy"
+    split = Split(folder, labels, load_array(folder / "latent.npy", latent_required and not codes.exists()))
     for name in ("fc7", "predictions", "thumbs"):
         setattr(split, name, load_array(folder / f"{name}.npy", required=False))
+    split.meta = read_json(folder / "meta.json", "extract the features again")
+    if codes.exists():
+        split.ready_codes = load_codes(codes, split)
     check_counts(split)
     split.ids = load_ids(folder / "ids.txt", len(split))
-    split.meta = read_json(folder / "meta.json", "extract the features again")
     return split
+
+
+def load_codes(path: Path, split: Split) -> np.ndarray:
+    """(N, h) bool of codes.npy, of the length that meta.json gives as `bits`. EvalError beside a latent.npy."""
+    if split.latent is not None:
+        raise EvalError(f"{split.folder} has both latent.npy and codes.npy: codes come from one of them, "
+                        "remove the other")
+    try:
+        return read_codes(load_array(path), split.meta.get("bits"))
+    except EvalError as error:
+        raise EvalError(f"{path}: {error}") from None
 
 
 def check_counts(split: Split):
     """Raise EvalError unless all arrays have one row an image."""
-    for name in ("latent", "fc7", "predictions", "thumbs"):
+    for name in ("latent", "ready_codes", "fc7", "predictions", "thumbs"):
         array = getattr(split, name)
         if array is not None and len(array) != len(split):
-            raise EvalError(f"{split.folder / name}.npy has {len(array)} rows but "
+            raise EvalError(f"{split.folder / name.removeprefix('ready_')}.npy has {len(array)} rows but "
                             f"{'latent' if split.labels is None else 'labels'}.npy has {len(split)}: "
                             "they come from different runs; extract the features again")
     if len(split) == 0:
@@ -147,6 +181,10 @@ def check_pair(queries: Split, database: Split):
     if queries.labels is not None and queries.labels.shape[1:] != database.labels.shape[1:]:
         raise EvalError(f"labels.npy has shape {queries.labels.shape} in {queries.folder} but "
                         f"{database.labels.shape} in {database.folder}: use the same set of labels in both")
+    lengths = [split.bits for split in (queries, database) if split.has_codes]
+    if len(set(lengths)) > 1:
+        raise EvalError(f"{queries.folder} has codes of {lengths[0]} bits but {database.folder} of {lengths[1]}: use "
+                        "codes of one net")
     key = differing_key(queries.meta, database.meta, SHARED_META)
     if key:
         raise EvalError(f"{queries.folder} and {database.folder} come from different runs: meta.json differs in "

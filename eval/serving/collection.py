@@ -18,7 +18,7 @@ from serving.faults import Fault
 SEARCHES = ("both", "bcs", "hdl")
 SPLITS = ("train", "test")
 SHOWN_CLASSES = 12      # of the pool's mix
-WATCHED = ("latent.npy", "fc7.npy", "labels.npy", "predictions.npy", "thumbs.npy", "ids.txt", "meta.json")
+WATCHED = ("latent.npy", "codes.npy", "fc7.npy", "labels.npy", "predictions.npy", "thumbs.npy", "ids.txt", "meta.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Collection:
     def query_of_row(self, name: str, row: int) -> Query:
         """The query that an image of the run is: its features are the stored ones."""
         split, row = self.split(name), self.row(name, row)
-        bits = binarise(split.latent[row:row + 1])
+        bits = split.codes_of(slice(row, row + 1))
         return Query(f"{name}/{row}", split.image_id(row), pack(bits), bits[0],
                      None if split.fc7 is None else np.asarray(split.fc7[row:row + 1]), split.labels[row])
 
@@ -159,7 +159,7 @@ class Collection:
 
     def _judged(self, query: Query, results: list[dict]) -> list[dict]:
         """With each result's code and, where the query's class is known, whether it shares it."""
-        codes = binarise(np.asarray(self.database.latent[[result["row"] for result in results]]))
+        codes = self.database.codes_of([result["row"] for result in results])
         for result, bits in zip(results, codes):
             result["code"] = packed_hex(bits)
             result["right"] = None if query.label is None else bool(self._alike(query, result["row"]))

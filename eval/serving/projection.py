@@ -4,7 +4,6 @@ import numpy as np
 import scipy.linalg
 
 from basics.rows import block_slices, evenly
-from search.codes import binarise
 from search.feature_set import Split
 from serving.faults import Fault
 
@@ -22,16 +21,14 @@ def project(database: Split, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """
     if kind not in KINDS:
         raise Fault(400, f"of = {kind}: give {' or '.join(KINDS)}.")
-    source = database.latent if kind == "codes" else database.fc7
-    if source is None:
+    if kind == "fc7" and database.fc7 is None:
         raise Fault(400, "This run has no fc7: ask for the map of its codes.")
-    rows = evenly(len(source), MOST_POINTS)
+    rows = evenly(len(database), MOST_POINTS)
 
     def values(wanted):
-        block = np.asarray(source[wanted])
-        return binarise(block).astype(np.float64) if kind == "codes" else block.astype(np.float64)
+        return (database.codes_of(wanted) if kind == "codes" else database.fc7[wanted]).astype(np.float64)
 
-    sample = values(evenly(len(source), SAMPLE))
+    sample = values(evenly(len(database), SAMPLE))
     centre = sample.mean(axis=0)
     directions = leading(sample - centre)
     points = np.concatenate([(values(rows[part]) - centre) @ directions for part in block_slices(len(rows), BLOCK)])

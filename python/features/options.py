@@ -3,8 +3,9 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from nets.blobs import CODES, FC7
+from nets.blobs import FC7, OWN
 from process.errors import DriverError
+from process.package_folder import PackageFolder
 from process.run_folder import RunFolder
 
 PROTOCOLS = ("authors", "caffe")  # of pre-processing: features/preprocess.py
@@ -18,6 +19,7 @@ class ExtractOptions:
     mean: a path, or "none" for a net trained without a mean image.
     """
     run: RunFolder | None
+    package: PackageFolder | None  # checked
     initial: bool
     net: Path | None
     weights: Path | None
@@ -51,7 +53,8 @@ class ExtractOptions:
         mean = Path(self.mean) if self.mean and self.mean != "none" else None
         of_run = [self.run.deploy, self.run.train_val, self.run.final_model, self.run.snapshots] if self.run else []
         images = [*self.split_databases(), *map(Path, self.images or [])]
-        return [self.net, self.weights, mean, self.lmdb, *images, *of_run]
+        package = self.package.path if self.package else None
+        return [self.net, self.weights, mean, self.lmdb, package, *images, *of_run]
 
     def split_databases(self) -> list[Path]:
         """Those of --databases that may be read, there or not. The folder around them may hold outputs too."""
@@ -72,11 +75,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
                         help="a run's folder: its deploy net, final weights, mean image and scale are the defaults")
     parser.add_argument("--initial", action="store_true",
                         help="with --run: the weights it started from, not its final ones")
+    parser.add_argument("--package", type=lambda text: PackageFolder(Path(text)), metavar="DIR",
+                        help="a folder that package.py made, in place of a run: net, weights and pre-processing are "
+                             "its own")
     parser.add_argument("--net", type=Path,
                         help="deploy prototxt (default: the run's; without one, the template's where the weights fit "
                              "it)")
     parser.add_argument("--weights", type=Path, help="caffemodel")
-    parser.add_argument("--latent-blob", default=CODES, help="blob of the latent layer, or none")
+    parser.add_argument("--latent-blob", default=OWN,
+                        help="blob of the latent layer, or none (own: whichever of this project's names the net has)")
     parser.add_argument("--feature-blob", default=FC7, help="blob of the features, or none")
     parser.add_argument("--batch", type=int, help="images a forward pass (default: the deploy net's)")
     parser.add_argument("--gpu", default="auto", metavar="auto|none|N", help="device")
@@ -104,5 +111,11 @@ def check_options(parser: argparse.ArgumentParser, options: ExtractOptions) -> N
         parser.error("--batch must be at least 1")
     if options.initial and not options.run:
         parser.error("--initial goes with --run")
+    if options.package and (options.run or options.net or options.weights or options.mean or options.scale
+                            or options.resize or options.latent_blob != OWN or options.feature_blob != FC7):
+        parser.error("--package brings net, weights, blobs and pre-processing: leave --run, --net, --weights, --mean, "
+                     "--scale, --resize and the blobs out")
+    if options.package:
+        options.package.check()
     if options.run and not options.run.path.is_dir():
         raise DriverError(f"--run {options.run}: no such folder")

@@ -57,6 +57,16 @@ class RunFolder:
         return self.path / "curves.png"
 
     @property
+    def features(self) -> Path:
+        """Folder of the features of both splits."""
+        return self.path / "features"
+
+    @property
+    def evaluation(self) -> Path:
+        """Folder of what eval/ makes of them."""
+        return self.path / "eval"
+
+    @property
     def caffe_log(self) -> Path:
         """What Caffe itself logs, of every program that worked on the run."""
         return self.path / "caffe.log"

@@ -4,6 +4,7 @@ import hashlib
 import socket
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -167,6 +168,7 @@ def test_a_silent_server_is_given_up(server, tmp_path, monkeypatch):
 
 
 def test_program_with_url_mirror_and_environment(server, tmp_path, monkeypatch):
+    monkeypatch.setitem(PUBLIC_FILES, "released-48", replace(PUBLIC_FILES["released-48"], layers=None))
     server.files |= {"/KevinNet_CIFAR10_48.caffemodel": CONTENT}
     assert main(["released-48", "--to", str(tmp_path / "a.caffemodel"), "--url", server.url()]) == 0
     assert main(["released-48", "--to", str(tmp_path / "folder"), "--mirror", server.url("")]) == 0

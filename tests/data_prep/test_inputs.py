@@ -36,7 +36,8 @@ def serve(mirror, monkeypatch, name):
     """The public file of that name, with content of the test's own."""
     content = name.encode()
     monkeypatch.setitem(PUBLIC_FILES, name, replace(
-        PUBLIC_FILES[name], checksum=f"sha256:{hashlib.sha256(content).hexdigest()}", unpacked=False))
+        PUBLIC_FILES[name], checksum=f"sha256:{hashlib.sha256(content).hexdigest()}", unpacked=False, sha256=None,
+        layers=None))
     (mirror / PUBLIC_FILES[name].name).write_bytes(content)
 
 

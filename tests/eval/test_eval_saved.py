@@ -141,7 +141,7 @@ def evaluate_if_changed(features, out, capsys, *options, report=False):
 def test_nothing_changed_is_kept(features, tmp_path, capsys, no_search):
     assert not evaluate_if_changed(features, tmp_path / "out", capsys)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
-    assert len(times) == 6   # three searches, the sweep, the cost, the results
+    assert len(times) == 8   # three searches, two codes, the sweep, the cost, the results
     no_search()
     assert evaluate_if_changed(features, tmp_path / "out", capsys)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == times
