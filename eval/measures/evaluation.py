@@ -16,7 +16,7 @@ from search.protocols import Protocol
 from search.retrieval import Pretrained, Retrieval, Retrievals, load_pretrained
 from search.searches import SearchOptions, made_from
 
-VERSION = 2   # of what results.json and the report hold: raise it when either changes, so that none older is kept
+VERSION = 3   # of what results.json and the report hold: raise it when either changes, so that none older is kept
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from basics.program import EvalError
-from pages.figures import search_name
-from pages.report import dataset_title, provenance
-from pages.summary import shown_k
+from pages.provenance import dataset_title, provenance
+from pages.summary import search_name, shown_k
 from serving.collection import Collection
 from serving.faults import Fault
 from serving.net import NetProcess
