@@ -30,7 +30,7 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= PRETRAINED_BLOB=fc7 what es-pretrained ranks
 #= IMAGE=              query: an image, a directory of images or a list of them
 #= PORT=8000 HOST=     serve: where; HOST= another address than this machine's own, with a token
-#= PACKAGE=            query: a folder that make package made, in place of a run
+#= PACKAGE=            query, serve: a folder that make package made, in place of a run
 #= FILE= OUT=          upgrade, export, package: the file to read and the one (or the folder) to write
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
 #= LARGE=              bench-eval: also a database of this many images
@@ -75,7 +75,7 @@ TAKES_experiment := $(EXPERIMENT)
 TAKES_evaluate := $(A_RUN) EVAL_OPTIONS
 TAKES_es-pretrained := $(A_RUN) $(CPU) WEIGHTS PRETRAINED_BLOB PROTOCOL GPU EXTRACT_OPTIONS EVAL_OPTIONS
 TAKES_query := $(A_RUN) $(CPU) IMAGE PACKAGE PROTOCOL GPU EXTRACT_OPTIONS
-TAKES_serve := $(A_RUN) $(CPU) PORT HOST PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_serve := $(A_RUN) $(CPU) PACKAGE PORT HOST PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_package := $(A_RUN) OUT PACKAGE_OPTIONS
 TAKES_export := $(A_RUN) FILE OUT EXPORT_OPTIONS
 TAKES_upgrade := FILE OUT
@@ -289,9 +289,10 @@ query: $(if $(value PACKAGE),,finished-run) $(CAFFE_READY)  ## ask a run (RUN=) 
 package: finished-run $(CAFFE_READY)  ## a run to hand on, net to model card, in one folder: RUN= OUT=folder
 	@$(PYTHON) python/package.py --run $(RUN_DIR) --out "$$OUT" $(PACKAGE_OPTIONS)
 
-serve: finished-run .venv/.serve $(CAFFE_READY)  ## a page and an API to search a run by looking: RUN=demo PORT=8000
-	@$(PYTHON) eval/serve.py --features $(RUN_DIR)/features --port "$${PORT:-8000}" $${HOST:+--host "$$HOST"} \
-	    --net env $(CAFFE_PYTHON) python/embed.py --run $(RUN_DIR) --images-of $(RUN_DIR)/features \
+serve: $(if $(value PACKAGE),,finished-run) .venv/.serve $(CAFFE_READY)  ## a page and an API to search by looking: RUN=demo (or PACKAGE=) PORT=8000
+	@$(PYTHON) eval/serve.py $(ASKED_CODES) --port "$${PORT:-8000}" $${HOST:+--host "$$HOST"} \
+	    --net env $(CAFFE_PYTHON) python/embed.py $(ASKED_MODEL) \
+	    $(if $(value PACKAGE),,--images-of $(RUN_DIR)/features) \
 	    --protocol "$$PROTOCOL" --gpu "$${GPU%%,*}" $(ON_CPU) $(EXTRACT_OPTIONS)
 
 export: $(CAFFE_READY)  ## a run's net and weights as ONNX, checked against Caffe: RUN= (or FILE=) OUT=model.onnx

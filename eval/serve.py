@@ -19,6 +19,7 @@ from serving.app import make_app
 from serving.gate import Address, address_for
 from serving.options import ServeOptions
 from serving.patience import PatientProtocol
+from serving.place import package_place, run_place
 
 MOST_CONNECTIONS = 512
 BACKLOG = 256
@@ -27,7 +28,9 @@ BACKLOG = 256
 def parse_arguments(argv: list[str] | None) -> ServeOptions:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--features", type=Path, required=True, help="features of the run; train/ is the database, test/ may be there")
+    served = parser.add_mutually_exclusive_group(required=True)
+    served.add_argument("--features", type=Path, help="features of a run; train/ is the database, test/ may be there")
+    served.add_argument("--package", type=Path, help="a package (python/package.py) whose codes are the database")
     add("--port", type=int, default=8000, help="default: %(default)s")
     add("--host", help="an address of this machine that others reach; a token is made and needed then "
         "(default: 127.0.0.1, which only this machine reaches, without a token)")
@@ -36,7 +39,8 @@ def parse_arguments(argv: list[str] | None) -> ServeOptions:
     given = parser.parse_args(argv)
     if not 0 <= given.port <= 65535:
         raise EvalError(f"--port {given.port} (PORT=): give 1 to 65535, or 0 for any that is free")
-    return ServeOptions(given.features, given.port, given.host or None, tuple(given.net))
+    place = package_place(given.package) if given.package else run_place(given.features)
+    return ServeOptions(place, given.port, given.host or None, tuple(given.net))
 
 
 def main(argv: list[str] | None = None) -> int:

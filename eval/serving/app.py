@@ -37,7 +37,7 @@ PARAMETERS = {"of", "id", "k", "T", "search", "pool"}
 def make_app(options: ServeOptions, address: Address) -> Gate:
     """The ASGI application. EvalError for features that cannot be served."""
     workers = Workers()
-    api = Api(Served(options.features, options.net, workers.run), workers)
+    api = Api(Served(options.place, options.net, workers.run), workers)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -184,13 +184,13 @@ class Api:
 
     async def figure(self, request: Request) -> Response:
         collection = await self.served.current()
-        path = figure_path(collection.features, request.path_params["name"])
+        path = figure_path(collection.place.evaluation, request.path_params["name"])
         return Response(path.read_bytes(), media_type="image/svg+xml",
                         headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"})
 
     async def report(self, _: Request) -> Response:
         collection = await self.served.current()
-        path = collection.features.parent / "eval/report.html"
+        path = collection.place.evaluation / "report.html"
         if not path.is_file():
             raise Fault(404, "This run has no report: `make evaluate RUN=...` writes it.")
         return Response(path.read_bytes(), media_type="text/html", headers={"content-security-policy": REPORT_POLICY})

@@ -3,17 +3,17 @@
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from basics.files import read_json
 from basics.program import EvalError
-from search.answers import AskedDatabase, describe, run_radius, votes
+from search.answers import AskedDatabase, describe, results_radius, votes
 from search.codes import binarise, pack
 from search.feature_set import Split, check_pair, load_split
 from search.protocols import LIST_LENGTH
 from serving.faults import Fault
+from serving.place import Place
 
 SEARCHES = ("both", "bcs", "hdl")
 SPLITS = ("train", "test")
@@ -51,17 +51,16 @@ class Wish:
 class Collection:
     """The features of a run. Indexes and norms are made here, once; nothing in it changes afterwards."""
 
-    def __init__(self, features: Path):
-        self.features = features
-        self.signature = signature(features)
-        self.splits = {"train": load_split(features / "train")}
-        if (features / "test").is_dir():
-            self.splits["test"] = load_split(features / "test")
+    def __init__(self, place: Place):
+        self.place = place
+        self.signature = signature(place)
+        self.splits = {name: load_split(folder) for name, folder in place.splits.items()}
+        if "test" in self.splits:
             check_pair(self.splits["test"], self.database)
         self.asked = AskedDatabase(self.database)
         self.has_fc7 = self.asked.fc7_index is not None
-        self.default_radius = run_radius(features)
-        self.results = read_json(features.parent / "eval/results.json")
+        self.default_radius = results_radius(place.results)
+        self.results = read_json(place.results)
         self.answer(self.query_of_row("train", 0), Wish(1, None, "both"))   # kernels are loaded before somebody waits
 
     @property
@@ -218,7 +217,7 @@ def packed_hex(bits: np.ndarray) -> str:
     return np.packbits(bits).tobytes().hex()
 
 
-def signature(features: Path) -> tuple:
+def signature(place: Place) -> tuple:
     """Tells the files of one run from those that replace them: inode, length and time of each."""
     def told(path):
         try:
@@ -227,5 +226,5 @@ def signature(features: Path) -> tuple:
             return None
         return found.st_ino, found.st_size, found.st_mtime_ns
 
-    paths = [features / split / name for split in SPLITS for name in WATCHED]
-    return tuple(map(told, [*paths, features.parent / "eval/results.json"]))
+    folders = [folder for folder in (place.database, place.test) if folder]
+    return tuple(map(told, [folder / name for folder in folders for name in WATCHED] + [place.results]))

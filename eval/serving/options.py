@@ -1,14 +1,15 @@
 """What serve.py can be told."""
 
 from dataclasses import dataclass
-from pathlib import Path
+
+from serving.place import Place
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """host None: the loopback address. net: the words that start the net's process, () for none."""
+    """place: what is served. host None: the loopback address. net: words that start the net's process, () for none."""
 
-    features: Path
+    place: Place
     port: int
     host: str | None
     net: tuple[str, ...]

@@ -20,7 +20,7 @@ FIGURES = {"precision": "Precision of the first k results", "sweep": "What T doe
 def run_facts(collection: Collection, net: NetProcess | None) -> dict:
     """What /api/run returns (eval/README.md lists it)."""
     database = collection.database
-    return {"name": collection.features.resolve().parent.name, "title": title_of(collection),
+    return {"name": collection.place.name, "title": title_of(collection),
             "images": {name: len(split) for name, split in collection.splits.items()}, "bits": database.bits,
             "fc7": database.fc7.shape[1] if collection.has_fc7 else None,
             "thumbs": {name: split.thumbs is not None for name, split in collection.splits.items()},
@@ -29,8 +29,8 @@ def run_facts(collection: Collection, net: NetProcess | None) -> dict:
             "net_error": net.error if net else "",
             "about": about(collection), "searches": searches_of(collection.results),
             "figures": [{"name": name, "title": title} for name, title in FIGURES.items()
-                        if (collection.features.parent / f"eval/figures/{name}.svg").is_file()],
-            "report": (collection.features.parent / "eval/report.html").is_file()}
+                        if figure_file(collection.place.evaluation, name).is_file()],
+            "report": (collection.place.evaluation / "report.html").is_file()}
 
 
 def title_of(collection: Collection) -> str:
@@ -42,7 +42,7 @@ def about(collection: Collection) -> list[tuple[str, str]]:
     if not collection.results:
         return []
     try:
-        rows = provenance(collection.results, collection.features.resolve().parent)
+        rows = provenance(collection.results, collection.place.evaluation.parent)
     except (EvalError, KeyError):   # results.json of another version
         return []
     return [(name, str(value)) for name, value in rows if value not in (None, "")]
@@ -59,9 +59,12 @@ def searches_of(results: dict) -> dict:
     return {"map_k": results["top_k"], "k": shown, "rows": rows}
 
 
-def figure_path(features: Path, name: str) -> Path:
+def figure_file(evaluation: Path, name: str) -> Path:
+    return evaluation / "figures" / f"{name}.svg"
+
+
+def figure_path(evaluation: Path, name: str) -> Path:
     """The SVG of a figure of the report. Fault 404 unless it is one of them and there."""
-    path = features.parent / "eval/figures" / f"{name}.svg"
-    if name not in FIGURES or not path.is_file():
+    if name not in FIGURES or not figure_file(evaluation, name).is_file():
         raise Fault(404, f"This run has no figure {name!r}.")
-    return path
+    return figure_file(evaluation, name)

@@ -5,12 +5,12 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from basics.program import EvalError
 from serving.collection import Collection, Query, signature
 from serving.faults import Fault
 from serving.net import Embedded, NetProcess
+from serving.place import Place
 
 LOOK_AGAIN_S = 1.0
 KEPT_UPLOADS = 256
@@ -19,9 +19,9 @@ KEPT_UPLOADS = 256
 class Served:
     """A Collection with its net and uploads. `make`: runs work on a thread, so that the event loop goes on."""
 
-    def __init__(self, features: Path, net_command: Sequence[str], on_thread: Callable):
-        self.features, self.net_command, self.on_thread = features, net_command, on_thread
-        self.collection = Collection(features)
+    def __init__(self, place: Place, net_command: Sequence[str], on_thread: Callable):
+        self.place, self.net_command, self.on_thread = place, net_command, on_thread
+        self.collection = Collection(place)
         self.net = self._net()
         self.uploads: OrderedDict[str, tuple[Query, bytes]] = OrderedDict()
         self.looked = time.monotonic()
@@ -35,7 +35,7 @@ class Served:
         """The collection. Fault 503 while the run is read again, or when it cannot be."""
         if time.monotonic() - self.looked > LOOK_AGAIN_S and (self.reading is None or self.reading.done()):
             self.looked = time.monotonic()
-            if signature(self.features) != self.collection.signature:
+            if signature(self.place) != self.collection.signature:
                 self.fault = Fault(503, "The run was replaced while it was served; it is being read again.", 1)
                 self.reading = asyncio.create_task(self._read_again())
         if self.fault:
@@ -44,7 +44,7 @@ class Served:
 
     async def _read_again(self):
         try:
-            collection = await self.on_thread(Collection, self.features)
+            collection = await self.on_thread(Collection, self.place)
         except (EvalError, OSError) as error:
             self.fault = Fault(503, f"The run was replaced while it was served, and cannot be read: {error}.", 5)
             return
