@@ -29,6 +29,7 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= PROTOCOL=authors    pre-processing of extraction: authors or caffe
 #= PRETRAINED_BLOB=fc7 what es-pretrained ranks
 #= IMAGE=              query: an image, a directory of images or a list of them
+#= IMAGES=             add: a file, a directory or a list of images
 #= PACKAGE=            query: a folder that make package made, in place of a run
 #= FILE= OUT=          upgrade, export, package: the file to read and the one (or the folder) to write
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
@@ -47,7 +48,7 @@ PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
 # Not what depends on others: an inner make decides anew, by the DATASET and NET that it is given.
 EXPORTED := BITS DATA WEIGHTS GPU SEED ITERS ITER_SIZE SCHEDULE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
-    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PACKAGE
+    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PACKAGE IMAGES
 export $(EXPORTED)
 
 # What each target takes: others are refused, so that `make demo BITS=12` does not quietly train 48 bits. Targets that
@@ -74,6 +75,7 @@ TAKES_experiment := $(EXPERIMENT)
 TAKES_evaluate := $(A_RUN) EVAL_OPTIONS
 TAKES_es-pretrained := $(A_RUN) $(CPU) WEIGHTS PRETRAINED_BLOB PROTOCOL GPU EXTRACT_OPTIONS EVAL_OPTIONS
 TAKES_query := $(A_RUN) $(CPU) IMAGE PACKAGE PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_add := $(A_RUN) $(CPU) IMAGES GPU
 TAKES_package := $(A_RUN) OUT PACKAGE_OPTIONS
 TAKES_export := $(A_RUN) FILE OUT EXPORT_OPTIONS
 TAKES_upgrade := FILE OUT
@@ -88,6 +90,7 @@ NEEDS_train := DATA
 NEEDS_upgrade := FILE
 NEEDS_export := OUT
 NEEDS_package := OUT
+NEEDS_add := IMAGES
 
 DOLLAR := $$
 FORBIDDEN := $(DOLLAR) % \# : ; & | < > * ? [ ] { } ( ) ! ~ \ " ' ` , =
@@ -265,7 +268,7 @@ es-pretrained: finished-run $(CAFFE_READY)  ## add the paper's fourth search to 
 	@$(MAKE) evaluate
 
 ##@ Look
-.PHONY: query package export upgrade finished-run
+.PHONY: query add package export upgrade finished-run
 finished-run:
 	@ls $(FEATURES) >/dev/null 2>&1 || { \
 	    echo "$$ASKED: $(RUN_DIR) has no features; RUN= names a finished run:" $$(ls runs 2>/dev/null) >&2; exit 1; }
@@ -277,6 +280,9 @@ ANSWERS := $(if $(value PACKAGE),build/query,$(RUN_DIR)/query)
 query: $(if $(value PACKAGE),,finished-run) $(CAFFE_READY)  ## ask a run (RUN=) or package (PACKAGE=) about new images: IMAGE=file, directory or list
 	@$(EXTRACT) $(ASKED_MODEL) --images "$$IMAGE" --out $(ANSWERS)/features $(EXTRACT_OPTIONS)
 	@$(PYTHON) eval/query.py --queries $(ANSWERS)/features $(ASKED_CODES) --out $(ANSWERS)
+
+add: finished-run $(CAFFE_READY)  ## add images to a run's database: RUN= IMAGES=file, directory or list
+	@$(CAFFE_PYTHON) python/add.py --run $(RUN_DIR) --images "$$IMAGES" --gpu "$${GPU%%,*}" $(ON_CPU)
 
 package: finished-run $(CAFFE_READY)  ## a run to hand on, net to model card, in one folder: RUN= OUT=folder
 	@$(PYTHON) python/package.py --run $(RUN_DIR) --out "$$OUT" $(PACKAGE_OPTIONS)
