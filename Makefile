@@ -35,6 +35,7 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
 #= LARGE=              bench-eval: also a database of this many images
 #= DATA_OPTIONS= TRAIN_OPTIONS= EXTRACT_OPTIONS= EVAL_OPTIONS= EXPORT_OPTIONS= PACKAGE_OPTIONS= PYTEST_OPTIONS=
+#= YAHOO_OPTIONS=
 #=                     further words for a program, read as the shell reads them (--help of the program lists them)
 NET_GIVEN := $(NET)
 DATASET_GIVEN := $(DATASET)
@@ -85,6 +86,7 @@ TAKES_lint :=
 TAKES_gpu-check := NET DATA WEIGHTS GPU CAFFE_TESTS
 TAKES_bench := DATA
 TAKES_bench-eval := LARGE
+TAKES_yahoo1m-size := YAHOO_OPTIONS
 NEEDS_query := IMAGE
 NEEDS_train := DATA
 NEEDS_upgrade := FILE
@@ -296,7 +298,7 @@ upgrade: $(CAFFE_READY)  ## bring a net, solver or caffemodel of an older Caffe 
 ##@ Compare
 # RELEASED= names any caffemodel of this family; only the 48-bit one has an address. EXTRACT_OPTIONS= is for models with
 # other layer names (--net deploy.prototxt --latent-blob name --feature-blob name).
-.PHONY: compare-cifar released-model bench bench-eval
+.PHONY: compare-cifar released-model bench bench-eval yahoo1m-size
 RELEASED_DIR := runs/released_$(BITS)
 RELEASED_FILE := "$${RELEASED:-$(FETCHED)/KevinNet_CIFAR10_48.caffemodel}"
 released-model: .venv/.requirements
@@ -316,6 +318,9 @@ bench: .venv/.bench $(CAFFE_READY)  ## layers beside PyTorch, databases and driv
 
 bench-eval: .venv/.bench  ## search and mAP against faiss and the usual loops (LARGE=1000000: also that many images)
 	@$(PYTHON) eval/bench_eval.py $${LARGE:+--large "$$LARGE"}
+
+yahoo1m-size: .venv/.requirements  ## the paper's largest experiment in its size, on made-up features (12 GB of disk)
+	@$(PYTHON) eval/bench_yahoo1m.py --out build/yahoo1m $(YAHOO_OPTIONS)
 
 ##@ Check
 .PHONY: test lint gpu-check gpu-checked
