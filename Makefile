@@ -30,7 +30,8 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= PRETRAINED_BLOB=fc7 what es-pretrained ranks
 #= IMAGE=              query: an image, a directory of images or a list of them
 #= IMAGES=             add: a file, a directory or a list of images
-#= PACKAGE=            query: a folder that make package made, in place of a run
+#= PORT=8000 HOST=     serve: where; HOST= another address than this machine's own, with a token
+#= PACKAGE=            query, serve: a folder that make package made, in place of a run
 #= FILE= OUT=          upgrade, export, package: the file to read and the one (or the folder) to write
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
 #= LARGE=              bench-eval: also a database of this many images
@@ -49,7 +50,7 @@ PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
 # Not what depends on others: an inner make decides anew, by the DATASET and NET that it is given.
 EXPORTED := BITS DATA WEIGHTS GPU SEED ITERS ITER_SIZE SCHEDULE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
-    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PACKAGE IMAGES
+    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE IMAGES
 export $(EXPORTED)
 
 # What each target takes: others are refused, so that `make demo BITS=12` does not quietly train 48 bits. Targets that
@@ -77,6 +78,7 @@ TAKES_evaluate := $(A_RUN) EVAL_OPTIONS
 TAKES_es-pretrained := $(A_RUN) $(CPU) WEIGHTS PRETRAINED_BLOB PROTOCOL GPU EXTRACT_OPTIONS EVAL_OPTIONS
 TAKES_query := $(A_RUN) $(CPU) IMAGE PACKAGE PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_add := $(A_RUN) $(CPU) IMAGES GPU
+TAKES_serve := $(A_RUN) $(CPU) PACKAGE PORT HOST PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_package := $(A_RUN) OUT PACKAGE_OPTIONS
 TAKES_export := $(A_RUN) FILE OUT EXPORT_OPTIONS
 TAKES_upgrade := FILE OUT
@@ -121,7 +123,7 @@ endif
 help:
 	@echo 'make TARGET [VARIABLE=value ...]'
 	@awk -F '  ## ' 'FNR == 1 && NR > 1 {print "\nCaffe"} /^##@ / {print "\n" substr($$0, 5)} \
-	    /^[a-z][a-z-]*:.*  ## / {sub(/:.*/, "", $$1); printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	    /^[a-z][a-z0-9-]*:.*  ## / {sub(/:.*/, "", $$1); printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo 'Variables, with their defaults'; sed -n 's/^#= /  /p' $(firstword $(MAKEFILE_LIST))
 
 # ---------------------------------------------------------------- environment: Debian packages and .venv
@@ -143,6 +145,12 @@ build/.apt-packages: third_party/apt.sh $(APT_LISTS)
 
 .venv/.bench: requirements-bench.txt .venv/.requirements
 	@$(PIP_INSTALL) requirements-bench.txt && touch $@
+
+.venv/.serve: requirements-serve.txt .venv/.requirements
+	@$(PIP_INSTALL) requirements-serve.txt && touch $@
+
+.venv/.test: requirements-test.txt .venv/.serve
+	@$(PIP_INSTALL) requirements-test.txt && touch $@
 
 .venv/.dev: requirements-dev.txt .venv/.requirements
 	@$(PIP_INSTALL) requirements-dev.txt && touch $@
@@ -270,7 +278,7 @@ es-pretrained: finished-run $(CAFFE_READY)  ## add the paper's fourth search to 
 	@$(MAKE) evaluate
 
 ##@ Look
-.PHONY: query add package export upgrade finished-run
+.PHONY: query serve add package export upgrade finished-run
 finished-run:
 	@ls $(FEATURES) >/dev/null 2>&1 || { \
 	    echo "$$ASKED: $(RUN_DIR) has no features; RUN= names a finished run:" $$(ls runs 2>/dev/null) >&2; exit 1; }
@@ -288,6 +296,12 @@ add: finished-run $(CAFFE_READY)  ## add images to a run's database: RUN= IMAGES
 
 package: finished-run $(CAFFE_READY)  ## a run to hand on, net to model card, in one folder: RUN= OUT=folder
 	@$(PYTHON) python/package.py --run $(RUN_DIR) --out "$$OUT" $(PACKAGE_OPTIONS)
+
+serve: $(if $(value PACKAGE),,finished-run) .venv/.serve $(CAFFE_READY)  ## a page and an API to search by looking: RUN=demo (or PACKAGE=) PORT=8000
+	@$(PYTHON) eval/serve.py $(ASKED_CODES) --port "$${PORT:-8000}" $${HOST:+--host "$$HOST"} \
+	    --net env $(CAFFE_PYTHON) python/embed.py $(ASKED_MODEL) \
+	    $(if $(value PACKAGE),,--images-of $(RUN_DIR)/features) \
+	    --protocol "$$PROTOCOL" --gpu "$${GPU%%,*}" $(ON_CPU) $(EXTRACT_OPTIONS)
 
 export: $(CAFFE_READY)  ## a run's net and weights as ONNX, checked against Caffe: RUN= (or FILE=) OUT=model.onnx
 	@$(PYTHON) python/export.py $(if $(value FILE),--weights "$$FILE",--run $(RUN_DIR)) --out "$$OUT" $(EXPORT_OPTIONS)
@@ -324,7 +338,7 @@ yahoo1m-size: .venv/.requirements  ## the paper's largest experiment in its size
 
 ##@ Check
 .PHONY: test lint gpu-check gpu-checked
-test: $(CAFFE_READY)  ## all tests; sets up what they need, Caffe build included
+test: $(CAFFE_READY) .venv/.test  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q tests $(PYTEST_OPTIONS)
 
 lint: .venv/.dev  ## ruff, with the rules of pyproject.toml

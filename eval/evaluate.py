@@ -16,7 +16,7 @@ from measures.baselines import METHODS
 from measures.evaluation import Evaluation, EvaluationOptions, load_evaluation
 from measures.results import score
 from measures.saved import is_current, load_lists, save_codes, search_and_save, search_is_saved
-from pages.html_page import page_key
+from pages.parts import page_key
 from pages.report import write_report
 from pages.summary import evaluation_summary
 from search.protocols import PROTOCOLS, Protocol

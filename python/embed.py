@@ -30,9 +30,9 @@ def parse_arguments(argv: Sequence[str] | None) -> EmbedOptions:
                         help="features (with train/ and test/) whose images can be asked for")
     given = vars(parser.parse_args(argv))
     images_of = given.pop("images_of")
-    if given["run"] is None:
-        parser.error("--run is missing: name the run whose net is to answer")
-    out = given["run"].path / "query" / "features"
+    if given["run"] is None and given["package"] is None:
+        parser.error("--run or --package is missing: name the run or package whose net is to answer")
+    out = given["run"].path / "query" / "features" if given["run"] else Path("build/query/features")
     model = ExtractOptions(**given, lmdb=None, images=[], databases=None, root=Path(), out=out, thumbs=None)
     check_options(parser, model)
     return EmbedOptions(model, images_of)

@@ -32,8 +32,9 @@ ROOMS = {
     "eval/search": ("basics",),
     "eval/measures": ("basics", "search"),
     "eval/pages": ("basics", "search", "measures"),
+    "eval/serving": ("basics", "search", "measures", "pages"),
     "eval/benchmarks": ("basics", "search", "measures"),
-    "eval": ("basics", "search", "measures", "pages", "benchmarks"),
+    "eval": ("basics", "search", "measures", "pages", "serving", "benchmarks"),
 }
 FOLDERS = sorted({room.split("/")[0] for room in ROOMS})
 FILES = [path for room in ROOMS for path in sorted((REPO / room).glob("*.py"))]

@@ -68,6 +68,10 @@ class Split:
         except EvalError as error:
             raise EvalError(f"{self.folder / 'latent.npy'}: {error}") from None
 
+    def codes_of(self, rows) -> np.ndarray:
+        """(n, h) bool codes of some rows (a slice or indices), without looking at the others."""
+        return binarise(np.asarray(self.latent[rows])) if self.ready_codes is None else self.ready_codes[rows]
+
     def packed(self) -> np.ndarray:
         """(N, words) packed codes."""
         return pack(self.codes())

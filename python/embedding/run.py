@@ -7,20 +7,17 @@ from typing import BinaryIO, TextIO
 import cv2
 import numpy as np
 
-from caffe_files.engine import cpu_sentence, engine_in_use, freeze_weights
+from caffe_files.engine import engine_in_use
 from embedding.decoder import Decoder
 from embedding.decoding import NoImage
 from embedding.framing import BrokenPipe, Frame, read_frame, write_frame
 from embedding.options import EmbedOptions
 from embedding.originals import Originals
-from features.extractor import Extractor
-from features.memory import check_memory
+from features.loading import load_extractor, tell_device
 from features.options import SPLITS
-from features.recipe import Recipe, decide
+from features.recipe import decide
 from gpu import device
-from gpu.machine import check_net
 from process.errors import DriverError
-from process.machine import stay_within_memory
 
 
 def embed(options: EmbedOptions, console: TextIO) -> int:
@@ -62,7 +59,8 @@ class Embedder:
             raise DriverError(f"--gpu {options.model.gpu}: a net that is asked takes one GPU")
         self.recipe = decide(options.model, None if gpus else engine_in_use(), console)
         self.decoder = Decoder(self.recipe.preprocess)
-        self.extractor = _extractor(self.recipe, gpus, options.model.any_memory, console)
+        tell_device(gpus, self.recipe, options.model.any_memory, console)
+        self.extractor = load_extractor(self.recipe, gpus)  # batches as in extraction: its very features come out
         self.originals = _originals(options.images_of)
 
     def meta(self) -> dict:
@@ -94,22 +92,6 @@ class Embedder:
         if split not in self.originals:
             raise DriverError(f"nothing tells where the images of {split} lie: the features have no {split}/meta.json")
         return self.originals[split].png(row, self.decoder)
-
-
-def _extractor(recipe: Recipe, gpus: tuple[int, ...], any_memory: bool, console: TextIO) -> Extractor:
-    """The net on its device. Batches are those of extraction: its very features come out, to the last bit."""
-    for gpu in device.listed(gpus) if gpus else [cpu_sentence()]:
-        print(f"device: {gpu}", file=console)
-        if gpus and not any_memory:
-            print(check_memory(recipe.net, recipe.batch, gpu), file=console)
-    device.use(gpus)
-    if not gpus:
-        stay_within_memory()
-    extractor = Extractor(recipe.net, recipe.weights, recipe.blobs, recipe.batch)
-    if not gpus:
-        check_net(extractor.net, recipe.batch, recipe.net, training=False)
-    freeze_weights()
-    return extractor
 
 
 def _originals(features: Path | None) -> dict[str, Originals]:

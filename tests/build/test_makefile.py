@@ -24,14 +24,15 @@ case $1 in *make_lmdb.py) while [ "$1" != --out ]; do shift; done; mkdir -p "$2"
 @pytest.fixture
 def checkout(tmp_path):
     """The Makefile and what it reads, set up, with a finished run named done."""
-    for name in ("Makefile", "requirements.txt", "requirements-bench.txt", "requirements-dev.txt"):
+    for name in ("Makefile", "requirements.txt", "requirements-bench.txt", "requirements-dev.txt",
+                 "requirements-serve.txt", "requirements-test.txt"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("third_party", "prototxt"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "python").mkdir()
     for name in ("build/.apt-packages", "python/net_template.py", ".venv/bin/python",
                  *(f"runs/done/features/{split}/meta.json" for split in ("train", "test")),
-                 ".venv/.requirements", ".venv/.bench"):
+                 ".venv/.requirements", ".venv/.bench", ".venv/.serve", ".venv/.test"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / ".venv/bin/python").write_text(PYTHON)
@@ -253,8 +254,8 @@ def test_a_recipe_is_short():
 
 def test_targets_named_in_the_readmes_exist():
     pages = [ROOT / "README.md", *ROOT.glob("[a-z]*/README.md"), *ROOT.glob("third_party/*/README.md")]
-    known = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text()
+    known = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text()
                            + (ROOT / "third_party/caffe/caffe.mk").read_text(), re.MULTILINE))
     for page in pages:
-        for named in re.findall(r"(?:^|`|    )make ([a-z]+(?:-[a-z]+)*)", page.read_text(), re.MULTILINE):
+        for named in re.findall(r"(?:^|`|    )make ([a-z][a-z0-9]*(?:-[a-z]+)*)", page.read_text(), re.MULTILINE):
             assert named in known, f"{page}: make {named}"

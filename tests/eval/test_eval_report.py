@@ -13,6 +13,7 @@ from basics.program import EvalError
 from measures.published import comparable, figures
 from pages import report
 from pages.figures import spread
+from pages.parts import Facts, Numbers, Picture, Strip, Table, Text, page, section, side_by_side
 
 BITS = 12
 
@@ -136,7 +137,7 @@ def test_published_figures_need_the_same_protocol():
     assert comparable(results)
     for change in ({"protocol": "59k"}, {"top_k": 240}, {"features": {"data": {"dataset": "mnist"}}}, {"features": {}}):
         assert not comparable(results | change)
-    text = report.published_section(results, figures())
+    text = page("Published", [report.published_section(results, figures())])
     assert "<td>This run</td><td class=n></td><td class=n></td><td class=n>0.5000</td>" in text
     assert "<td>CNNH+</td><td class=n>0.4650</td><td class=n>0.5210</td><td class=n>0.5320</td>" in text
 
@@ -152,6 +153,19 @@ def test_damaged_run_files_are_one_sentence(run):
     (run / "run.json").write_text("{")
     with pytest.raises(EvalError, match="run.json is not valid JSON"):
         read(run)
+
+
+def test_what_names_say_is_text_in_every_part():
+    naughty = "<script>alert('&')</script>"
+    shown = Picture("data:,", naughty, "wrong", naughty)
+    parts = [Text(naughty), Table([naughty], [[naughty]]), Facts([(naughty, naughty)]), Numbers([(naughty, naughty)]),
+             section(naughty, side_by_side((naughty, Text(naughty)))), Strip(shown, [(naughty, [shown])])]
+    text = page(naughty, parts, key=naughty)
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") == 20
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
 
 
 def test_labels_do_not_overlap():

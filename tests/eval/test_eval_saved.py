@@ -11,7 +11,7 @@ from evaluation_cases import call, run
 import evaluate
 from basics.program import EvalError
 from measures import saved
-from pages.html_page import page_key
+from pages.parts import page_key
 from search import made_from
 from search.feature_set import load_features
 from search.rankings import Ranking, load_ranking, save_ranking
