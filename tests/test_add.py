@@ -3,12 +3,16 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 import evaluate
 import query
-from caffe_cases import change, kill, run, start
+from caffe_cases import change, images_of, kill, run, start
+from embedding.decoder import Decoder
+from embedding.originals import Originals
+from features.preprocess import Preprocessor
 from finished_cases import measure
 
 ARRAYS = ("latent", "fc7", "labels", "predictions", "thumbs")
@@ -101,6 +105,18 @@ def test_a_package_takes_them_along(here, call):
     assert status == 0, said
     assert np.load("package/codes.npy").shape == (63, 1)
     assert "`cvprw15`: 50 queries, 60 images in the database" in Path("package/README.md").read_text()
+
+
+def test_their_originals_are_the_files(here, call):
+    assert add(call, "new")[0] == 0
+    decoder = Decoder(Preprocessor("caffe", 3, 20, 36))
+    try:
+        shown = [Originals(Path("run/features/train")).png(row, decoder) for row in (0, 61)]
+    finally:
+        decoder.close()
+    pixels = [cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) for png in shown]
+    assert np.array_equal(pixels[1], cv2.imread("new/1.png"))
+    assert np.array_equal(pixels[0], np.moveaxis(images_of(60, 1)[0][0], 0, 2))
 
 
 def test_an_image_that_is_there_already(here, call):
