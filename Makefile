@@ -35,6 +35,7 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
 #= LARGE=              bench-eval: also a database of this many images
 #= DATA_OPTIONS= TRAIN_OPTIONS= EXTRACT_OPTIONS= EVAL_OPTIONS= EXPORT_OPTIONS= PACKAGE_OPTIONS= PYTEST_OPTIONS=
+#= YAHOO_OPTIONS=
 #=                     further words for a program, read as the shell reads them (--help of the program lists them)
 NET_GIVEN := $(NET)
 DATASET_GIVEN := $(DATASET)
@@ -86,6 +87,7 @@ TAKES_gpu-check := NET DATA WEIGHTS GPU CAFFE_TESTS
 TAKES_bench := DATA
 TAKES_bench-eval := LARGE
 TAKES_bench-serve := $(A_RUN) $(CPU) LARGE
+TAKES_yahoo1m-size := YAHOO_OPTIONS
 NEEDS_query := IMAGE
 NEEDS_train := DATA
 NEEDS_upgrade := FILE
@@ -119,7 +121,7 @@ endif
 help:
 	@echo 'make TARGET [VARIABLE=value ...]'
 	@awk -F '  ## ' 'FNR == 1 && NR > 1 {print "\nCaffe"} /^##@ / {print "\n" substr($$0, 5)} \
-	    /^[a-z][a-z-]*:.*  ## / {sub(/:.*/, "", $$1); printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	    /^[a-z][a-z0-9-]*:.*  ## / {sub(/:.*/, "", $$1); printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo 'Variables, with their defaults'; sed -n 's/^#= /  /p' $(firstword $(MAKEFILE_LIST))
 
 # ---------------------------------------------------------------- environment: Debian packages and .venv
@@ -307,7 +309,7 @@ upgrade: $(CAFFE_READY)  ## bring a net, solver or caffemodel of an older Caffe 
 ##@ Compare
 # RELEASED= names any caffemodel of this family; only the 48-bit one has an address. EXTRACT_OPTIONS= is for models with
 # other layer names (--net deploy.prototxt --latent-blob name --feature-blob name).
-.PHONY: compare-cifar released-model bench bench-eval bench-serve
+.PHONY: compare-cifar released-model bench bench-eval bench-serve yahoo1m-size
 RELEASED_DIR := runs/released_$(BITS)
 RELEASED_FILE := "$${RELEASED:-$(FETCHED)/KevinNet_CIFAR10_48.caffemodel}"
 released-model: .venv/.requirements
@@ -331,6 +333,9 @@ bench-eval: .venv/.bench  ## search and mAP against faiss and the usual loops (L
 bench-serve: finished-run .venv/.serve $(CAFFE_READY)  ## the server under 1, 8 and 64 clients, uploads to the net of RUN= (LARGE=1000000: also that many images)
 	@$(SERVER) eval/bench_serve.py --run $(RUN_DIR) $${LARGE:+--large "$$LARGE"} \
 	    --net $(NET_PROCESS) --run $(RUN_DIR) --gpu none $(ON_CPU)
+
+yahoo1m-size: .venv/.requirements  ## the paper's largest experiment in its size, on made-up features (12 GB of disk)
+	@$(PYTHON) eval/bench_yahoo1m.py --out build/yahoo1m $(YAHOO_OPTIONS)
 
 ##@ Check
 .PHONY: test lint gpu-check gpu-checked

@@ -16,6 +16,7 @@ from search.protocols import Protocol
 from search.retrieval import Pretrained, Retrieval, Retrievals, load_pretrained
 from search.searches import SearchOptions, made_from
 
+RUN_FILES = ("run.json", "train_log.csv", "standstill.json")   # of the run, which the report reads
 VERSION = 3   # of what results.json and the report hold: raise it when either changes, so that none older is kept
 
 
@@ -115,7 +116,7 @@ class Evaluation:
 
     def key(self, lists: dict[str, dict], tables: dict[str, dict]) -> str:
         """Tells results.json and the report made with these lists and tables from all others."""
-        run = [self.options.run.name] + [file_digest(self.options.run / name) for name in ("run.json", "train_log.csv")]
+        run = [self.options.run.name] + [file_digest(self.options.run / name) for name in RUN_FILES]
         return json_digest([VERSION, lists, tables, asdict(self.options.protocol), self._scored, run])
 
     @cached_property

@@ -17,7 +17,7 @@ from measures.sweep import sweep_radius
 from search.codes import as_bytes
 from search.made_from import check_made_from, differences
 from search.rankings import Ranking, load_made_from, load_ranking, save_ranking
-from search.searches import run_searches
+from search.searches import each_search
 
 MEASURED = ("codes", "fc7", "labels")   # what a table's figures are of, whatever methods it lists
 
@@ -69,9 +69,9 @@ def _holds(path, codes):
 
 def search_and_save(evaluation: Evaluation):
     """Everything that searches: ranked lists, the sweep over T, the baselines."""
-    found = run_searches(evaluation.retrieval, evaluation.searches, evaluation.search_options, evaluation.pretrained,
-                         evaluation.options.threads)
-    for name, ranking in found.items():
+    found = each_search(evaluation.retrieval, evaluation.searches, evaluation.search_options, evaluation.pretrained,
+                        evaluation.options.threads)
+    for name, ranking in found:
         save_ranking(evaluation.out.ranking(name), ranking)
     for name, make in TABLES.items():
         path = evaluation.out.table(name)

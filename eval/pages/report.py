@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import pages.figures as fig
-from basics.files import write_text
+from basics.files import read_json, write_text
 from basics.program import EvalError
 from basics.rows import evenly
 from measures.published import comparable, dataset_name, figures
@@ -29,7 +29,7 @@ def write_report(path: Path, results: dict, retrieval: Retrieval, rankings: dict
     drawn = fig.Figures(path.with_name("figures"))
     gallery = Gallery(retrieval)
     title = f"{dataset_title(dataset_name(results))}, {results['bits']}-bit codes"
-    parts = [headline(results), Facts(provenance(results, run)),
+    parts = [headline(results), standstill_section(run), Facts(provenance(results, run)),
              searches_section(drawn, results, published), published_section(results, published) if published else None,
              baselines_section(drawn, results), protocols_section(results), pool_section(drawn, results),
              *examples_section(gallery, rankings, results), classes_section(drawn, results, gallery.class_name),
@@ -169,6 +169,17 @@ def training_section(drawn: fig.Figures, run: Path) -> Section | None:
     except ValueError as error:
         raise EvalError(f"{path} holds something that is not a number ({error}): remove it or write it again") from None
     return section("Training", fig.training_figure(drawn, log)) if rows else None
+
+
+def standstill_section(run: Path) -> Section | None:
+    """What training told of a net that had learned nothing at its last test; None where it had."""
+    found = read_json(run / "standstill.json")
+    if not found.get("words"):
+        return None
+    known = "Likely causes, the likeliest first:" if found.get("causes") else \
+        "Training found no cause. Where to look, in this order:"
+    return section("Training stands still", Text(f"At its last test {'; '.join(found['words'])}. {known}"),
+                   Table(["", "cause"], list(enumerate(found.get("advice", []), 1))))
 
 
 def cost_section(results: dict) -> Section | None:

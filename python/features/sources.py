@@ -11,7 +11,7 @@ import lmdb
 import numpy as np
 from caffe.proto import caffe_pb2
 
-from caffe_files.databases import is_database, read_meta
+from caffe_files.databases import is_database, read_labels, read_meta
 from process.errors import DriverError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
@@ -48,6 +48,7 @@ class LmdbSource:
         if not self.count:
             raise DriverError(f"{path} holds no image: make it again")
         self.meta = read_meta(path)
+        self.several = _several_labels(path, self.count) if self.meta.get("several_labels") else None
         self.ids = self._ids(path / "ids.txt")
 
     def _open(self) -> lmdb.Environment:
@@ -88,6 +89,15 @@ class LmdbSource:
             while more:
                 yield decode(caffe_pb2.Datum.FromString(cursor.value()), cursor.key(), self.path)
                 more = cursor.next()
+
+
+def _several_labels(path: Path, count: int) -> np.ndarray:
+    """(N, L) uint8 of images with several labels each, of which a Datum holds none."""
+    labels = read_labels(path)
+    if labels.ndim != 2 or len(labels) != count:
+        raise DriverError(f"{path / 'labels.npy'} has shape {labels.shape}, the database {count} images with several "
+                          "labels each: make it again")
+    return labels.astype(np.uint8)
 
 
 def decode(datum: caffe_pb2.Datum, key: bytes, path: str) -> Labelled:

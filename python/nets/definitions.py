@@ -25,12 +25,13 @@ class DataSet:
     """What net and solver have to know of a data set.
 
     test_images None: not known, so the solver's test_iter is a guess. train_images None: trained for as long as the
-    net's own solver says, else for its epochs.
+    net's own solver says, else for its epochs. several: an image may have several of the classes, its labels.
     """
     name: str
     classes: int
     test_images: int | None = None
     train_images: int | None = None
+    several: bool = False
 
 
 DATASETS = {d.name: d for d in (
@@ -106,13 +107,16 @@ FEWEST_ITERATIONS = 500  # new layers need some however few the images are
 SOLVER_OVERRIDES = {("digits", "lenet"): dict(max_iter=1000, snapshot=500, test_interval=250)}
 
 
-def data_layer(setting: Setting, phase: int) -> Any:
-    """(data, label) tops of the Data layer of a phase."""
+def data_layers(setting: Setting, phase: int) -> Any:
+    """(data, label) tops of the Data layer of a phase; where images have several labels, of two layers."""
     net = NETS[setting.net]
     transform = dict(net.transform, **(net.train_transform if phase == caffe_pb2.TRAIN else {}))
     source = setting.lmdb("train" if phase == caffe_pb2.TRAIN else "test")
-    return L.Data(ntop=2, include=dict(phase=phase), transform_param=transform, source=source,
-                  batch_size=net.batch_of(phase), backend=P.Data.LMDB)
+    reading = dict(include=dict(phase=phase), batch_size=net.batch_of(phase), backend=P.Data.LMDB)
+    if not setting.dataset.several:
+        return L.Data(ntop=2, transform_param=transform, source=source, **reading)
+    return (L.Data(transform_param=transform, source=source, **reading),
+            L.Data(source=f"{source}/labels_lmdb", **reading))
 
 
 def head_of(setting: Setting, n: NetSpec) -> Any:
@@ -133,19 +137,20 @@ def train_val(setting: Setting) -> caffe_pb2.NetParameter:
     """NetParameter of the net that is trained (phase TRAIN) and tested (phase TEST)."""
     # Two Data layers with the same tops: a NetSpec holds one, so the TRAIN layer is a spec of its own.
     train, n = NetSpec(), NetSpec()
-    train.data, train.label = data_layer(setting, caffe_pb2.TRAIN)
-    n.data, n.label = data_layer(setting, caffe_pb2.TEST)
+    for spec, phase in ((train, caffe_pb2.TRAIN), (n, caffe_pb2.TEST)):
+        spec.data, spec.label = data_layers(setting, phase)
     scores = head_of(setting, n)
-    n.accuracy = L.Accuracy(scores, n.label, include=dict(phase=caffe_pb2.TEST))
-    NETS[setting.net].head.losses(n, scores)
+    if not setting.dataset.several:  # Caffe's Accuracy knows one label an image
+        n.accuracy = L.Accuracy(scores, n.label, include=dict(phase=caffe_pb2.TEST))
+    NETS[setting.net].head.losses(n, scores, setting.dataset.several)
     return assemble(setting, train, n)
 
 
 def deploy(setting: Setting) -> caffe_pb2.NetParameter:
-    """NetParameter for extraction: Input (batch, channels, crop, crop), no labels, class probabilities last."""
+    """NetParameter for extraction: Input (batch, channels, crop, crop), no labels, probabilities last."""
     net, n = NETS[setting.net], NetSpec()
     n.data = L.Input(shape=dict(dim=[net.batch, *net.input_shape]))
-    n.prob = L.Softmax(head_of(setting, n))
+    n.prob = (L.Sigmoid if setting.dataset.several else L.Softmax)(head_of(setting, n))
     proto = assemble(setting, n)
     for layer in proto.layer:  # what only training needs would distract
         layer.ClearField("param")

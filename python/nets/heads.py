@@ -30,9 +30,12 @@ class Head:
             setattr(n, name, top)
         return scores
 
-    def losses(self, n: NetSpec, scores: Any) -> None:
-        """What training minimises: the classification loss, and SSDH's terms where the head has them."""
-        n.loss = L.SoftmaxWithLoss(scores, n.label)
+    def losses(self, n: NetSpec, scores: Any, several: bool) -> None:
+        """What training minimises: the classification loss, and SSDH's terms where the head has them.
+
+        several: labels an image has; each is told on its own then, and their cross-entropies are added.
+        """
+        n.loss = (L.SigmoidCrossEntropyLoss if several else L.SoftmaxWithLoss)(scores, n.label)
         if self.ssdh_terms:
             add_ssdh_terms(n, getattr(n, self.names.codes))
 

@@ -44,6 +44,7 @@ LATENT_COMMENTS = {
     "fc8_kevin": "The latent layer H, with the authors' names and fillers (bias 1, weights gaussian 0.005).",
     "fc8_pascal": "The classifier sees H's activations only. New weights: ten times the learning rate.",
     "latent": "The latent layer H, with the authors' names and fillers of SSDH (bias 0, weights gaussian 0.01).",
+    "label": "0 or 1 for each label of an image: a second database, read in step with the images'.",
     "fc9": "The classifier sees H's activations only. New weights (gaussian 0.2): ten times the learning rate.",
     "binary_squares": "SSDH's forcing-binary term, weight 1: -(1/(2 N h)) sum (a - 0.5)^2 over N images and h bits.",
     "fire_mean": "SSDH's 50%-fire-rate term, weight 1: (1/(2 N)) sum (mean of an image's activations - 0.5)^2.",

@@ -67,6 +67,11 @@ class RunFolder:
         return self.path / "eval"
 
     @property
+    def standstill(self) -> Path:
+        """What shows that the training stood still at its last test, and the likely causes; not there if it did not."""
+        return self.path / "standstill.json"
+
+    @property
     def caffe_log(self) -> Path:
         """What Caffe itself logs, of every program that worked on the run."""
         return self.path / "caffe.log"

@@ -254,8 +254,8 @@ def test_a_recipe_is_short():
 
 def test_targets_named_in_the_readmes_exist():
     pages = [ROOT / "README.md", *ROOT.glob("[a-z]*/README.md"), *ROOT.glob("third_party/*/README.md")]
-    known = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text()
+    known = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text()
                            + (ROOT / "third_party/caffe/caffe.mk").read_text(), re.MULTILINE))
     for page in pages:
-        for named in re.findall(r"(?:^|`|    )make ([a-z]+(?:-[a-z]+)*)", page.read_text(), re.MULTILINE):
+        for named in re.findall(r"(?:^|`|    )make ([a-z][a-z0-9]*(?:-[a-z]+)*)", page.read_text(), re.MULTILINE):
             assert named in known, f"{page}: make {named}"

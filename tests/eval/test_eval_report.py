@@ -175,3 +175,15 @@ def test_labels_do_not_overlap():
 
 def test_durations_have_fitting_units():
     assert [report.duration(value) for value in (2.0, 22.6e-6, 23e-12)] == ["2 s", "22.6 µs", "23 ps"]
+
+
+def test_a_training_that_stood_still_is_told_with_its_causes(run):
+    (run / "standstill.json").write_text(json.dumps({
+        "symptoms": {}, "words": ["the loss is 2.3026, and guessing gives 2.3026"], "advice": ["no weights", "<mean>"],
+        "causes": [{"name": "weights", "words": "no weights"}, {"name": "mean", "words": "<mean>"}]}))
+    text, reader = read(run, "--baselines", "none")
+    assert reader.headings[0] == "Training stands still"
+    assert "At its last test the loss is 2.3026, and guessing gives 2.3026. Likely causes, the likeliest first:" in text
+    assert text.index("no weights") < text.index("&lt;mean&gt;")
+    (run / "standstill.json").unlink()
+    assert read(run, "--baselines", "none", "--if-changed")[1].headings[0] == "Searches"

@@ -255,7 +255,7 @@ def test_keys(page):
     ("paper.pdf", b"%PDF-1.4 ...", "A PDF is not an image"),
     ("half.jpg", None, "cut short"),
     ("huge.png", b"0" * (20 * 2 ** 20 + 1), "20 MB are the most"),
-])
+], ids=["PDF", "cut short", "too large"])
 def test_what_is_no_image_is_a_sentence_on_the_page(page, tmp_path, name, data, words):
     if data is None:
         buffer = io.BytesIO()
