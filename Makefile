@@ -88,6 +88,7 @@ TAKES_lint :=
 TAKES_gpu-check := NET DATA WEIGHTS GPU CAFFE_TESTS
 TAKES_bench := DATA
 TAKES_bench-eval := LARGE
+TAKES_bench-serve := $(A_RUN) $(CPU) LARGE
 TAKES_yahoo1m-size := YAHOO_OPTIONS
 NEEDS_query := IMAGE
 NEEDS_train := DATA
@@ -297,10 +298,12 @@ add: finished-run $(CAFFE_READY)  ## add images to a run's database: RUN= IMAGES
 package: finished-run $(CAFFE_READY)  ## a run to hand on, net to model card, in one folder: RUN= OUT=folder
 	@$(PYTHON) python/package.py --run $(RUN_DIR) --out "$$OUT" $(PACKAGE_OPTIONS)
 
+# Searches run side by side, each on one thread; the net has a process of its own.
+SERVER := OPENBLAS_NUM_THREADS=1 $(PYTHON)
+NET_PROCESS = env -u OPENBLAS_NUM_THREADS $(CAFFE_PYTHON) python/embed.py
 serve: $(if $(value PACKAGE),,finished-run) .venv/.serve $(CAFFE_READY)  ## a page and an API to search by looking: RUN=demo (or PACKAGE=) PORT=8000
-	@$(PYTHON) eval/serve.py $(ASKED_CODES) --port "$${PORT:-8000}" $${HOST:+--host "$$HOST"} \
-	    --net env $(CAFFE_PYTHON) python/embed.py $(ASKED_MODEL) \
-	    $(if $(value PACKAGE),,--images-of $(RUN_DIR)/features) \
+	@$(SERVER) eval/serve.py $(ASKED_CODES) --port "$${PORT:-8000}" $${HOST:+--host "$$HOST"} \
+	    --net $(NET_PROCESS) $(ASKED_MODEL) $(if $(value PACKAGE),,--images-of $(RUN_DIR)/features) \
 	    --protocol "$$PROTOCOL" --gpu "$${GPU%%,*}" $(ON_CPU) $(EXTRACT_OPTIONS)
 
 export: $(CAFFE_READY)  ## a run's net and weights as ONNX, checked against Caffe: RUN= (or FILE=) OUT=model.onnx
@@ -312,7 +315,7 @@ upgrade: $(CAFFE_READY)  ## bring a net, solver or caffemodel of an older Caffe 
 ##@ Compare
 # RELEASED= names any caffemodel of this family; only the 48-bit one has an address. EXTRACT_OPTIONS= is for models with
 # other layer names (--net deploy.prototxt --latent-blob name --feature-blob name).
-.PHONY: compare-cifar released-model bench bench-eval yahoo1m-size
+.PHONY: compare-cifar released-model bench bench-eval bench-serve yahoo1m-size
 RELEASED_DIR := runs/released_$(BITS)
 RELEASED_FILE := "$${RELEASED:-$(FETCHED)/KevinNet_CIFAR10_48.caffemodel}"
 released-model: .venv/.requirements
@@ -332,6 +335,10 @@ bench: .venv/.bench $(CAFFE_READY)  ## layers beside PyTorch, databases and driv
 
 bench-eval: .venv/.bench  ## search and mAP against faiss and the usual loops (LARGE=1000000: also that many images)
 	@$(PYTHON) eval/bench_eval.py $${LARGE:+--large "$$LARGE"}
+
+bench-serve: finished-run .venv/.serve $(CAFFE_READY)  ## the server under 1, 8 and 64 clients, uploads to the net of RUN= (LARGE=1000000: also that many images)
+	@$(SERVER) eval/bench_serve.py --run $(RUN_DIR) $${LARGE:+--large "$$LARGE"} \
+	    --net $(NET_PROCESS) --run $(RUN_DIR) --gpu none $(ON_CPU)
 
 yahoo1m-size: .venv/.requirements  ## the paper's largest experiment in its size, on made-up features (12 GB of disk)
 	@$(PYTHON) eval/bench_yahoo1m.py --out build/yahoo1m $(YAHOO_OPTIONS)

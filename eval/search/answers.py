@@ -39,12 +39,14 @@ class Lists:
     """What was found for Q queries. nearest: ids (Q, n) and Hamming distances of the coarse search, n at least top_k.
 
     fine: FineResult of the second stage, None without fc7. seconds: {"coarse"}, and {"fine"} where there was one.
+    hamming: all distances (1, N) of a single query, None for more.
     """
 
     nearest: tuple[np.ndarray, np.ndarray]
     radius: int
     fine: FineResult | None
     seconds: dict[str, float]
+    hamming: np.ndarray | None = None
 
 
 class AskedDatabase:
@@ -67,10 +69,12 @@ class AskedDatabase:
         index, fc7_index = self.code_index, self.fc7_index if query_fc7 is not None else None
         nearest, coarse = timed(index.search, query_codes, min(max(top_k, POOL_WANTED), index.count), threads)
         radius = default_radius(nearest[1]) if radius is None else radius
+        hamming, more = timed(index.distances, query_codes, threads) if len(query_codes) == 1 else (None, 0.0)
         if fc7_index is None:
-            return Lists(nearest, radius, None, {"coarse": coarse})
-        fine, seconds = timed(hierarchical, query_fc7, fc7_index, top_k, index, query_codes, radius, nearest, threads)
-        return Lists(nearest, radius, fine, {"coarse": coarse, "fine": seconds})
+            return Lists(nearest, radius, None, {"coarse": coarse + more}, hamming)
+        fine, seconds = timed(hierarchical, query_fc7, fc7_index, top_k, index, query_codes, radius, nearest, threads,
+                              hamming)
+        return Lists(nearest, radius, fine, {"coarse": coarse + more, "fine": seconds}, hamming)
 
 
 def answer(queries: Split, database: Split, top_k: int = TOP_K, radius: int | None = None,

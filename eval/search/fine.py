@@ -113,17 +113,19 @@ def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int 
 
 
 def hierarchical(query_fc7: np.ndarray, index: Fc7Index, top_k: int, code_index: CodeIndex, query_codes: np.ndarray,
-                 radius: int | np.ndarray, nearest: tuple | None = None, threads: int | None = None) -> FineResult:
+                 radius: int | np.ndarray, nearest: tuple | None = None, threads: int | None = None,
+                 hamming: np.ndarray | None = None) -> FineResult:
     """Two-stage search: pool = database entries with Hamming distance < radius, ranked by fc7.
 
     radius: one number, or (Q,) one for each query. nearest: (ids, distances) of the coarse search with at
-    least `top_k` columns, for filling; searched here if None.
+    least `top_k` columns, for filling; searched here if None. hamming: all distances (Q, N), where they are known.
     """
     ids, _ = nearest or code_index.search(query_codes, top_k, threads)
     radius = np.broadcast_to(np.asarray(radius), len(query_codes))
 
     def pools(rows):
-        return code_index.distances(query_codes[rows], threads) < radius[rows, None]
+        known = code_index.distances(query_codes[rows], threads) if hamming is None else hamming[rows]
+        return known < radius[rows, None]
 
     blocks = like_queries(query_codes, query_block(len(index)))
     result = _search(query_fc7, index, top_k, threads, "two-stage search", blocks, pools)

@@ -11,6 +11,7 @@ from basics.program import EvalError
 from search.answers import AskedDatabase, describe, results_radius, votes
 from search.codes import binarise, pack
 from search.feature_set import Split, check_pair, load_split
+from search.kernels import count_by_distance
 from search.protocols import LIST_LENGTH
 from serving.faults import Fault
 from serving.place import Place
@@ -120,7 +121,7 @@ class Collection:
         fine_wanted = wish.search != "bcs" and self.has_fc7 and query.fc7 is not None
         radius = self.default_radius if wish.radius is None else wish.radius
         found = self.asked.lists(query.code, query.fc7 if fine_wanted else None, wish.top_k, radius, threads=1)
-        hamming = self.asked.code_index.distances(query.code, threads=1)[0]
+        hamming = found.hamming[0]
         searches = {}
         if wish.search != "hdl":
             searches["bcs"] = self._coarse_list(query, found.nearest[0][0, :wish.top_k], hamming)
@@ -161,23 +162,24 @@ class Collection:
         codes = self.database.codes_of([result["row"] for result in results])
         for result, bits in zip(results, codes):
             result["code"] = packed_hex(bits)
-            result["right"] = None if query.label is None else bool(self._alike(query, result["row"]))
+            result["right"] = None if query.label is None else self._alike(query, result["row"])
         return results
 
-    def _alike(self, query: Query, rows) -> np.ndarray:
-        """Whether images share the query's label, or one of its labels."""
-        labels = self.database.labels[rows]
-        return (labels & query.label).any(axis=-1) if labels.ndim and np.ndim(query.label) else labels == query.label
+    def _alike(self, query: Query, row: int) -> bool:
+        """Whether an image has the query's label, or one of its labels."""
+        label = self.database.labels[row]
+        return bool((label & query.label).any() if np.ndim(label) else label == query.label)
 
     def _pool(self, query: Query, hamming: np.ndarray, inside: np.ndarray) -> dict:
         """Histogram of distances 0..bits, that of the query's own class where it is known, the pool's classes."""
-        levels = self.database.bits + 1
-        told = {"histogram": np.bincount(hamming, minlength=levels)[:levels].tolist(), "histogram_same": None}
-        if query.label is not None:
-            same = hamming[self._alike(query, slice(None))]
-            told["histogram_same"] = np.bincount(same, minlength=levels)[:levels].tolist()
-        told["pool_classes"] = self._mix(np.flatnonzero(inside))
-        return told
+        labels, label = self.database.labels, query.label
+        if label is not None and labels.ndim == 2:      # several labels: alike is what shares one
+            labels, label = (labels & label).any(axis=1), True
+        counts = np.zeros((2, self.asked.code_index.levels), np.int64)
+        count_by_distance(hamming, labels if labels.ndim == 1 else hamming, 0 if label is None else label, counts)
+        every, same = counts[:, :self.database.bits + 1].tolist()
+        return {"histogram": every, "histogram_same": None if label is None else same,
+                "pool_classes": self._mix(np.flatnonzero(inside))}
 
     def _mix(self, rows: np.ndarray) -> list[tuple[str, int]]:
         """[(class, images)] of some rows, most first, the rest together as "others"."""

@@ -28,7 +28,7 @@ def imported(path):
 def test_every_file_is_a_program_or_lies_in_a_room():
     rooms = {path.relative_to(EVAL).parts[0] for path in FILES if path.parent != EVAL}
     assert rooms == set(ROOMS)
-    assert {"evaluate", "query", "compare", "cifar_table", "bench_eval", "serve"} <= set(PROGRAMS)
+    assert {"evaluate", "query", "compare", "cifar_table", "bench_eval", "serve", "bench_serve"} <= set(PROGRAMS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(EVAL)))

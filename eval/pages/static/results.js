@@ -50,7 +50,7 @@ function card(result, answer, run, state, show) {
     onmouseenter: () => point(true), onmouseleave: () => point(false), onfocusin: () => point(true),
     onfocusout: () => point(false) }, link,
   el("button", { type: "button", title: "Original and path (o)", "aria-label": `Original of result ${result.rank}`,
-    tabindex: "-1", onclick: () => show({ of, result, answer }) }, "\u24d8"));
+    tabindex: "-1", onclick: () => show({ of, result, answer }) }, "i"));
 }
 
 /** A small picture; without thumbs the original, and where there is none either, the image's id. */
