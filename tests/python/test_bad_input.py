@@ -92,9 +92,9 @@ def test_mean_image_of_the_wrong_size(problem, call, encoded):
     assert "mean.binaryproto is (3, 32, 32) (channels, height, width), the images are (3, 36, 36)" in said
 
 
-def test_labels_file_is_believed_before_the_entries(problem, call):
+def test_a_labels_file_that_contradicts_the_entries_is_refused(problem, call):
     np.save(problem / "train_lmdb/labels.npy", np.array([0, 1, 2, 9]))
-    assert "go from 0 to 9" in train(call)[1]
+    assert "labels.npy has other labels than the entries" in train(call)[1]
 
 
 def test_negative_labels_in_the_test_set(problem, call):
