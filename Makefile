@@ -29,6 +29,7 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= PROTOCOL=authors    pre-processing of extraction: authors or caffe
 #= PRETRAINED_BLOB=fc7 what es-pretrained ranks
 #= IMAGE=              query: an image, a directory of images or a list of them
+#= IMAGES=             add: a file, a directory or a list of images
 #= PORT=8000 HOST=     serve: where; HOST= another address than this machine's own, with a token
 #= PACKAGE=            query, serve: a folder that make package made, in place of a run
 #= FILE= OUT=          upgrade, export, package: the file to read and the one (or the folder) to write
@@ -49,7 +50,7 @@ PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
 # Not what depends on others: an inner make decides anew, by the DATASET and NET that it is given.
 EXPORTED := BITS DATA WEIGHTS GPU SEED ITERS ITER_SIZE SCHEDULE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
-    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE
+    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE IMAGES
 export $(EXPORTED)
 
 # What each target takes: others are refused, so that `make demo BITS=12` does not quietly train 48 bits. Targets that
@@ -76,6 +77,7 @@ TAKES_experiment := $(EXPERIMENT)
 TAKES_evaluate := $(A_RUN) EVAL_OPTIONS
 TAKES_es-pretrained := $(A_RUN) $(CPU) WEIGHTS PRETRAINED_BLOB PROTOCOL GPU EXTRACT_OPTIONS EVAL_OPTIONS
 TAKES_query := $(A_RUN) $(CPU) IMAGE PACKAGE PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_add := $(A_RUN) $(CPU) IMAGES GPU
 TAKES_serve := $(A_RUN) $(CPU) PACKAGE PORT HOST PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_package := $(A_RUN) OUT PACKAGE_OPTIONS
 TAKES_export := $(A_RUN) FILE OUT EXPORT_OPTIONS
@@ -93,6 +95,7 @@ NEEDS_train := DATA
 NEEDS_upgrade := FILE
 NEEDS_export := OUT
 NEEDS_package := OUT
+NEEDS_add := IMAGES
 
 DOLLAR := $$
 FORBIDDEN := $(DOLLAR) % \# : ; & | < > * ? [ ] { } ( ) ! ~ \ " ' ` , =
@@ -276,7 +279,7 @@ es-pretrained: finished-run $(CAFFE_READY)  ## add the paper's fourth search to 
 	@$(MAKE) evaluate
 
 ##@ Look
-.PHONY: query serve package export upgrade finished-run
+.PHONY: query serve add package export upgrade finished-run
 finished-run:
 	@ls $(FEATURES) >/dev/null 2>&1 || { \
 	    echo "$$ASKED: $(RUN_DIR) has no features; RUN= names a finished run:" $$(ls runs 2>/dev/null) >&2; exit 1; }
@@ -288,6 +291,9 @@ ANSWERS := $(if $(value PACKAGE),build/query,$(RUN_DIR)/query)
 query: $(if $(value PACKAGE),,finished-run) $(CAFFE_READY)  ## ask a run (RUN=) or package (PACKAGE=) about new images: IMAGE=file, directory or list
 	@$(EXTRACT) $(ASKED_MODEL) --images "$$IMAGE" --out $(ANSWERS)/features $(EXTRACT_OPTIONS)
 	@$(PYTHON) eval/query.py --queries $(ANSWERS)/features $(ASKED_CODES) --out $(ANSWERS)
+
+add: finished-run $(CAFFE_READY)  ## add images to a run's database: RUN= IMAGES=file, directory or list
+	@$(CAFFE_PYTHON) python/add.py --run $(RUN_DIR) --images "$$IMAGES" --gpu "$${GPU%%,*}" $(ON_CPU)
 
 package: finished-run $(CAFFE_READY)  ## a run to hand on, net to model card, in one folder: RUN= OUT=folder
 	@$(PYTHON) python/package.py --run $(RUN_DIR) --out "$$OUT" $(PACKAGE_OPTIONS)

@@ -6,39 +6,22 @@ import subprocess
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-import evaluate
 import query
-from basics.program import EvalError
-from caffe_cases import images_of, kill, run, start
+from caffe_cases import kill, run, start
+from finished_cases import measure
 
 MADE = {"README.md", "SHA256SUMS", "codes.npy", "deploy.prototxt", "ids.txt", "labels.npy", "mean.binaryproto",
         "mean.npy", "meta.json", "model.caffemodel", "model.onnx", "results.json"}
 
 
-def measure(main, *arguments):
-    """(status, words of a foreseeable mistake) of a program of eval/ in this process."""
-    try:
-        return main(list(map(str, arguments))), ""
-    except EvalError as error:
-        return 1, str(error)
-
-
 @pytest.fixture(scope="module")
-def finished(tiny_run, tmp_path_factory):
-    """A copy of the small run, extracted and evaluated, with three new images; the folder they lie in."""
+def finished(finished_run, tmp_path_factory):
+    """A copy of the finished run; the folder it lies in."""
     folder = tmp_path_factory.mktemp("finished") / "here"
-    shutil.copytree(tiny_run.folder, folder)
-    assert run("extract.py", "--run", "run", "--databases", ".", "--out", "run/features", "--gpu", "none",
-               cwd=folder)[0] == 0
-    assert measure(evaluate.main, "--features", folder / "run/features", "--out", folder / "run/eval", "--baselines",
-                   "none", "--no-sweep", "--no-report") == (0, "")
-    (folder / "new").mkdir()
-    for number, image in enumerate(images_of(3, 9)[0]):
-        cv2.imwrite(str(folder / f"new/{number}.png"), np.moveaxis(image, 0, 2))
+    shutil.copytree(finished_run, folder)
     return folder
 
 

@@ -17,7 +17,7 @@ from search.retrieval import Pretrained, Retrieval, Retrievals, load_pretrained
 from search.searches import SearchOptions, made_from
 
 RUN_FILES = ("run.json", "train_log.csv", "standstill.json")   # of the run, which the report reads
-VERSION = 3   # of what results.json and the report hold: raise it when either changes, so that none older is kept
+VERSION = 4   # of what results.json and the report hold: raise it when either changes, so that none older is kept
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,29 @@ def sweep_figure(figures: Figures, sweep: list[dict], chosen: int) -> Drawing:
     return figures.make("sweep", draw, columns)
 
 
+def tradeoff_figure(figures: Figures, results: dict) -> Drawing:
+    """precision@10 against the time of a query: two stages over T, the other searches as points."""
+    sweep = results["sweep"]
+    rows = [("hdl", row["radius"], row["ms_per_query"], row["precision_at_10"]) for row in sweep]
+    rows += [(name, "", 1000 * search["seconds"] / results["queries"], search["precision_at_k"][9])
+             for name, search in results["searches"].items()
+             if name != "hdl" and len(search["precision_at_k"]) >= 10]
+
+    def draw(axes):
+        for name in dict.fromkeys(row[0] for row in rows):
+            own = [row for row in rows if row[0] == name]
+            axes.plot([row[2] for row in own], [row[3] for row in own], "-o" if len(own) > 1 else "D", markersize=4,
+                      color=OURS[name], label=search_name(name, results["searches"][name]))
+        for _, radius, milliseconds, precision in rows[:len(sweep):3]:
+            axes.annotate(f"T = {radius}", (milliseconds, precision), xytext=(3, 4), textcoords="offset points",
+                          fontsize=8, color="#666666")
+        axes.set(xscale="log", xlabel="milliseconds a query, all at once", ylabel="precision of the first 10")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
+
+    columns = dict(zip(("search", "T", "ms_per_query", "precision_at_10"), map(list, zip(*rows))))
+    return figures.make("tradeoff", draw, columns)
+
+
 def class_figure(figures: Figures, classes: dict, names: Callable) -> Drawing:
     """mAP by codes of each class, lowest at the bottom."""
     order = np.argsort(classes["map"])

@@ -114,6 +114,7 @@ def pool_section(drawn: fig.Figures, results: dict) -> Section | None:
             "smallest at which nine of ten queries have 100 images in the pool; no label is looked at.")
     return section("Two stages: the pool", Text(text), side_by_side(
         ("Effect of T", fig.sweep_figure(drawn, sweep, fine["radius"])),
+        ("What precision costs", fig.tradeoff_figure(drawn, results)),
         ("On up to 1,000 queries",
          Table(["T", "pool", "pool < 100", "P@10", "P@100", "ms a query"], rows, range(6), chosen))))
 

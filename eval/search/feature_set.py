@@ -5,7 +5,7 @@ Needed in each: latent.npy (N, h), or codes.npy as `codes.read_codes` takes it, 
 have written them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,8 @@ class Split:
         """A class's name by meta.json, or its number where it has none; names joined for several labels."""
         if np.ndim(label):
             return ", ".join(self.class_name(i) for i in np.flatnonzero(label)) or "none"
+        if label < 0:
+            return "not labelled"
         classes = self.meta.get("classes") or []
         return str(classes[label]) if 0 <= label < len(classes) else str(label)
 
@@ -161,12 +163,27 @@ def load_ids(path: Path, count: int) -> list[str] | None:
 
 
 def load_features(directory: Path, latent_required=True) -> tuple[Split, Split]:
-    """(queries, database) of one features directory, checked against each other."""
+    """(queries, database) of one features directory, checked against each other.
+
+    The database without images that python/add.py put there later: figures stay those of the run's own.
+    """
     directory = Path(directory)
-    database = load_split(directory / "train", latent_required)
+    database = own_images(load_split(directory / "train", latent_required))
     queries = load_split(directory / "test", latent_required)
     check_pair(queries, database)
     return queries, database
+
+
+def own_images(split: Split) -> Split:
+    """A split without the images that were added to it (`own_count` of meta.json), as it was before."""
+    count = split.meta.get("own_count", len(split))
+    if not 0 < count < len(split):
+        return split
+    names = ("labels", "latent", "ready_codes", "fc7", "predictions", "thumbs")
+    arrays = {name: array[:count] for name in names if (array := getattr(split, name)) is not None}
+    meta = {name: value for name, value in split.meta.items() if name not in ("added", "added_to", "own_count")}
+    return replace(split, **arrays, ids=split.ids and split.ids[:count],
+                   meta={**meta, "count": count, "key": split.meta.get("added_to")})
 
 
 def check_pair(queries: Split, database: Split):

@@ -23,14 +23,17 @@ class Originals:
         meta = features / "meta.json"
         if not meta.is_file():
             raise DriverError(f"{meta} is missing: nothing tells where the images lie")
-        self.features, self.data = features, read_json(meta).get("data") or {}
+        told = read_json(meta)
+        self.features, self.data = features, told.get("data") or {}
+        self.own: int | None = told.get("own_count")  # rows from here on were added from files (add.py)
         self.path = Path(self.data.get("path") or "")
         self.keys: list[bytes] | None = None
         self.names: list[str] | None = None
 
     def png(self, row: int, decoder: Decoder) -> bytes:
         """The image of a row as PNG, no side above 1,024. DriverError when it is not there (any more) or none."""
-        if self.data.get("path") and is_database(self.path):
+        of_run = self.own is None or row < self.own
+        if of_run and self.data.get("path") and is_database(self.path):
             return self._of_database(row, decoder)
         return self._of_file(row, decoder)
 

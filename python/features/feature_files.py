@@ -23,9 +23,16 @@ CHECKPOINT_S = 10.0  # rows of at most these seconds are computed twice after an
 
 
 def is_made(folder: Path, key: str) -> bool:
-    """True when the features in folder are whole and were made from the same things."""
+    """True when the features in folder are whole and were made from the same things; images may be added to them."""
     meta = folder / META
-    return meta.exists() and read_json(meta).get("key") == key
+    found = read_json(meta) if meta.exists() else {}
+    return key in (found.get("key"), found.get("added_to"))
+
+
+def added_images(folder: Path) -> int:
+    """Images that were added to the features in a folder."""
+    meta = folder / META
+    return sum(part["count"] for part in read_json(meta).get("added", ())) if meta.exists() else 0
 
 
 def check_replaceable(folder: Path) -> None:

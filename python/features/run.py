@@ -5,6 +5,7 @@ from typing import TextIO
 
 from caffe_files.engine import engine_in_use
 from features.extraction import Extraction
+from features.feature_files import added_images
 from features.loading import load_extractor, tell_device
 from features.memory import check_batch
 from features.options import SPLITS, ExtractOptions
@@ -55,8 +56,11 @@ def split_database(databases: Path, split: str) -> Path:
 
 
 def _is_kept(extraction: Extraction, console: TextIO) -> bool:
-    made = extraction.is_made()
+    made, added = extraction.is_made(), added_images(extraction.out)
+    if added and not made:
+        print(f"{extraction.out}: made anew, without the {added:,} images that were added to it: add them again with "
+              "make add", file=console)
     if made:
         print(f"{extraction.out}: kept, made from the same weights, net, pre-processing and "
-              f"{extraction.source.count:,} images", file=console)
+              f"{extraction.source.count:,} images" + (f"; {added:,} were added" if added else ""), file=console)
     return made

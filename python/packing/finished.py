@@ -3,6 +3,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from process.errors import DriverError
 from process.files import read_json
 from process.identity import sha256
@@ -23,10 +25,16 @@ class Finished:
         """Folder of the database's features."""
         return self.folder.features / "train"
 
-    @property
-    def codes(self) -> Path:
-        """Its codes, packed: (N, bytes) uint8."""
-        return self.folder.evaluation / "codes-train.npy"
+    def packed_codes(self) -> np.ndarray:
+        """(N, bytes) uint8, those of images added later behind the run's own.
+
+        DriverError when they are not the codes that were evaluated.
+        """
+        codes = np.packbits(np.load(self.database / "latent.npy", mmap_mode="r") >= 0.5, axis=1)
+        evaluated = self.folder.evaluation / "codes-train.npy"
+        if not np.array_equal(codes[:self.meta.get("own_count", len(codes))], np.load(evaluated)):
+            raise DriverError(f"{evaluated} holds other codes than {self.database}: make evaluate RUN=")
+        return codes
 
     @property
     def results_file(self) -> Path:

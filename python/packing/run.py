@@ -30,6 +30,7 @@ def package(options: PackageOptions, console: TextIO) -> None:
     made = PackageFolder(beside)
     _copy(run, made, options.further)
     _copy_mean(run, made)
+    np.save(made.file("codes.npy"), run.packed_codes())
     write_json(made.file("meta.json"), _meta(run, made))
     export(ExportOptions(None, made.deploy, made.weights, made.file("model.onnx"), OWN, run.meta["blobs"]["fc7"],
                          trust_net=False), console)
@@ -55,7 +56,7 @@ def _new_folder(out: Path) -> Path:
 
 def _copy(run: Finished, made: PackageFolder, further: tuple[str, ...]) -> None:
     """The files that are taken as they are."""
-    files = {made.deploy: run.folder.deploy, made.weights: run.folder.final_model, made.file("codes.npy"): run.codes,
+    files = {made.deploy: run.folder.deploy, made.weights: run.folder.final_model,
              made.file("results.json"): run.results_file}
     for name in ("labels.npy", "ids.txt", *(f"{array}.npy" for array in further)):
         files[made.file(name)] = run.database / name

@@ -27,7 +27,8 @@ DEVIATIONS = 4.0      # standard deviations above chance from which on neighbour
 ONE_CLASS = 0.95      # of the training images
 
 # Told where nothing was found, in this order.
-ADVICE = ("compare the initial weights with the net: the lines behind \"loaded from\" name the layers that were loaded",
+ADVICE = ("wait for the next test: with layers that start from their fillers some hundred iterations may pass so",
+          "compare the initial weights with the net: the lines behind \"loaded from\" name the layers that were loaded",
           "look at the mean image and the scale of the data layers: they must be those of the initial weights",
           "try a tenth of base_lr, and ten times it", "look at some images beside their labels",
           "count the images of each class")

@@ -112,6 +112,14 @@ class Problem:
         where = f" on each of {self.devices} GPUs" if self.devices > 1 else ""
         return f"an iteration is {cut}{where}, gradients averaged: {self.batch} images"
 
+    def few_sentence(self) -> str | None:
+        """What happens when the training images fill no batch."""
+        batch = self.train_layer.data_param.batch_size
+        if self.train_images >= batch:
+            return None
+        return (f"only {self.train_images} training images for batches of {batch}: each batch holds images more than "
+                "once. More images make a better net")
+
     def settings(self, plan: Plan) -> dict[str, Any]:
         """What run.json keeps of this training (python/README.md lists it)."""
         return {"dataset": self.train_meta.get("dataset"), "net": self.net.name,

@@ -72,8 +72,8 @@ def _tell_devices(plan: Plan, problem: Problem, any_memory: bool, console: TextI
         print(check_memory(problem, gpus), file=console)
     if schedule_words(problem.part):
         print(f"{schedule_words(problem.part)}: {plan.iterations:,} iterations", file=console)
-    if problem.batch_sentence():
-        print(problem.batch_sentence(), file=console)
+    for sentence in filter(None, (problem.batch_sentence(), problem.few_sentence())):
+        print(sentence, file=console)
 
 
 def _make_solver(plan: Plan, console: TextIO) -> tuple[caffe.SGDSolver, tuple[str, ...]]:

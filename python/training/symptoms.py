@@ -90,7 +90,8 @@ def symptoms_of(iteration: int, training_loss: float, trained: np.ndarray, image
         return Symptoms(iteration, None, None, None, None)
     guessing = guessing_loss(trained, images if result.several else None)
     most = chance(result)
-    limit = most + DEVIATIONS * math.sqrt(most * (1 - most) / result.images)
+    told = result.images * (len(result.actual) if result.several else 1)  # labels that could be right by chance
+    limit = most + DEVIATIONS * math.sqrt(most * (1 - most) / told)
     swallower = int(result.predicted.argmax())  # of several labels all may be given, and none swallows
     share = float(result.predicted[swallower] / result.images)
     frequent = result.actual[swallower] / result.images

@@ -92,8 +92,8 @@ def test_nothing_comes_from_outside(evaluated):
 
 def test_figures_lie_beside_it(evaluated):
     run = evaluated[0]
-    names = {"precision", "baselines", "recall_precision", "sweep", "classes", "confusion", "bit_balance", "distances",
-             "training"}
+    names = {"precision", "baselines", "recall_precision", "sweep", "tradeoff", "classes", "confusion", "bit_balance",
+             "distances", "training"}
     assert {path.stem for path in (run / "eval/figures").iterdir()} == names
     for name in names:
         assert (run / f"eval/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
