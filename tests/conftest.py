@@ -75,3 +75,15 @@ def real_data():
     if not folder or not os.path.isdir(folder):
         pytest.skip("REAL_DATA does not name a directory of real data")
     return folder
+
+
+LONGEST_ID = 60
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Short names for tests of long values, the same in every process that collects them; None: pytest's own."""
+    if isinstance(val, bytes) and len(val) > LONGEST_ID:
+        return f"{len(val)} bytes"
+    if isinstance(val, str) and len(val) > LONGEST_ID:
+        return val[:LONGEST_ID].strip().encode("unicode_escape").decode()
+    return None

@@ -1,7 +1,6 @@
 """The databases of a data set: data/<set>/{train,test}_lmdb and, where asked for, their originals beside them."""
 import ctypes
 import fcntl
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,13 +9,14 @@ from pathlib import Path
 
 import cv2
 
-from databases.writer import ImageFormat, write_database
+from databases.writer import ImageFormat, read_meta, write_database
 from prep.errors import PrepError
 from prep.outputs import refuse_inputs_as_outputs
 from sources.folders import is_cifar10
 from sources.image_set import ImageSet
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+KEPT_BY = {"seed", "encoded", "channels", "height", "width", "count", "classes", "resized"}  # of meta.json
 REFUSE, KEEP, OVERWRITE = "refuse", "keep", "overwrite"  # what to do with databases that exist
 
 
@@ -105,13 +105,12 @@ def _write(options: Options, split: str, images: ImageSet, target: Path, image_f
 
 def _kept_meta(path: Path, seed: int | None, image_format: ImageFormat) -> dict:
     """meta.json of an older database; PrepError if it was made with other settings or cannot be read."""
-    try:
-        meta = json.loads((path / "meta.json").read_text())
-        found = (meta["seed"], meta["encoded"], meta["channels"] == 1)
-        sides = {meta["height"], meta["width"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PrepError(f"{path}: its meta.json cannot be read ({error!r}); "
-                        "make the database anew with --overwrite instead of --keep") from error
+    meta = read_meta(path)
+    if not meta.keys() >= KEPT_BY:
+        raise PrepError(f"{path}: its meta.json cannot be read; "
+                        "make the database anew with --overwrite instead of --keep")
+    found = (meta["seed"], meta["encoded"], meta["channels"] == 1)
+    sides = {meta["height"], meta["width"]}
     has_size = image_format.size == 0 or sides == {image_format.size}
     if found != (seed, image_format.encoded, image_format.grey) or not has_size:
         raise PrepError(f"{path}: was made with other settings (--seed, --size, --grey or --encoded); "

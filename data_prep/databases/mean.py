@@ -10,6 +10,7 @@ from databases.datums import messages
 from downloads.checksums import check_file
 from prep.errors import PrepError
 from prep.outputs import refuse_inputs_as_outputs
+from prep.readers import read_array
 
 ROOT = Path(__file__).resolve().parents[2]
 MEAN_NPY = ROOT / "build/caffe/current/python/caffe/imagenet/ilsvrc_2012_mean.npy"
@@ -50,11 +51,8 @@ def _check_replaceable(out: Path) -> None:
 
 def load_mean(path: Path) -> np.ndarray:
     """(3, 256, 256) float32 BGR in 0..255."""
-    try:
-        mean = np.load(path)
-    except (ValueError, EOFError) as error:
-        raise PrepError(f"{path}: not a numpy file ({error})") from error
-    if mean.shape != MEAN_SHAPE or not np.issubdtype(mean.dtype, np.number):
+    mean = read_array(path)
+    if mean.shape != MEAN_SHAPE:
         raise PrepError(f"{path}: {mean.dtype} array of shape {mean.shape}; "
                         f"a mean image is numbers of shape {MEAN_SHAPE}")
     if not (mean.min() >= 0 and mean.max() <= 255):  # so put, NaN fails too

@@ -21,8 +21,14 @@ from databases.datums import serialize_datum
 from databases.pixels import encode_png, planar, resize, to_pixels
 from prep.errors import PrepError
 from prep.outputs import refuse_foreign_folder
+from prep.readers import read_json
 from sources.image_set import ImageSet
 
+_SIDE = {"type": ["integer", "null"]}
+META_SCHEMA = {"type": "object", "properties": {
+    "count": {"type": "integer"}, "channels": _SIDE, "height": _SIDE, "width": _SIDE, "seed": _SIDE,
+    "encoded": {"type": "boolean"}, "resized": {"type": "integer"}, "fingerprint": {"type": "string"},
+    "classes": {"type": "array", "items": {"type": "string"}}, "source": {"type": "object"}}}
 CHUNK = 32  # images a worker prepares at a time, written as one transaction
 FIRST_MAP_SIZE = 1 << 30
 NAMED_FAILURES = 5
@@ -77,7 +83,7 @@ def write_database(images: ImageSet, destination: Path, image_format: ImageForma
             raise PrepError(f"{destination}: the images differ in size; give a --size such as 256")
         _write_companions(images, kept, partial, meta)
         _replace(partial, destination)
-    except lmdb.Error as error:
+    except (lmdb.Error, OSError) as error:  # numpy and LMDB name no file
         raise PrepError(f"{destination}: cannot write the database: {error}; nothing was kept") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -97,12 +103,11 @@ def check_replaceable(destination: Path) -> None:
 
 
 def read_meta(database: Path) -> dict:
-    """meta.json of a database; {} where there is none that is a JSON object."""
+    """meta.json of a database; {} where there is none that is one."""
     try:
-        meta = json.loads((database / "meta.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(database / "meta.json", META_SCHEMA)
+    except PrepError:
         return {}
-    return meta if isinstance(meta, dict) else {}
 
 
 def _replaced(destination: Path) -> Path:

@@ -1,6 +1,7 @@
 """The one exception of data_prep, and the way its programs end."""
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 
 class PrepError(Exception):
@@ -9,10 +10,16 @@ class PrepError(Exception):
 
 def run_program(main: Callable[[], int]) -> int:
     """Exit status of `main`: a foreseeable mistake becomes a sentence on stderr and status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be any bytes
     try:
         return main()
     except (PrepError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except MemoryError:
+        print("error: the memory is full; close other programs, or use fewer --jobs", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; nothing was left under its final name", file=sys.stderr)

@@ -4,6 +4,7 @@ import gzip
 import lzma
 import os
 import shutil
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -14,10 +15,15 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
 from prep.errors import PrepError
+from prep.readers import read_bytes
 
 TAR_BLOCK = 512
 ZIP_START = b"PK"
 ZIP_ENCRYPTED = 1  # a bit of a member's flags
+# All that zipfile and its decompressors raise on damaged files.
+ZIP_FAULTS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, ValueError, OverflowError,
+              struct.error, RuntimeError)
+LARGEST_MEMBER = 1 << 30  # bytes
 
 
 class FileTree(Protocol):
@@ -61,12 +67,27 @@ class DirectoryTree:
         return (self.path / name).stat().st_size
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        return read_bytes(self.path / name)
 
     @cached_property
     def _walked(self) -> list[tuple[Path, list[str], list[str]]]:
-        return [(Path(folder).relative_to(self.path), folders, files)
-                for folder, folders, files in os.walk(self.path, followlinks=True)]
+        """(folder below the root, its folders, its files), links followed. PrepError for one that leads back upward."""
+        found = []
+        for folder, folders, files in os.walk(self.path, onerror=_raise, followlinks=True):
+            for name in folders:
+                self._refuse_loop(Path(folder), name)
+            found.append((Path(folder).relative_to(self.path), folders, files))
+        return found
+
+    def _refuse_loop(self, folder: Path, name: str) -> None:
+        link = folder / name
+        if link.is_symlink() and folder.resolve().is_relative_to(link.resolve()):
+            raise PrepError(f"{link}: a link back to {link.resolve()}, which holds it: its images would count again "
+                            "and again; remove it")
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _joined(folder: Path, names: list[str]) -> list[str]:
@@ -81,7 +102,10 @@ class TarTree:
         self._file = _plain_tar(path)
         self._places: dict[str, tuple[int, int]] = {}  # name -> offset, size
         self._folders: set[str] = set()
+        self._links: dict[str, str] = {}  # name -> name of what it leads to
         self._index()
+        for name in self._links:
+            self._places[name] = self._target(name)
 
     def files(self) -> list[str]:
         return sorted(self._places)
@@ -108,7 +132,7 @@ class TarTree:
                 for member in tar:
                     self._add(member)
                 end = tar.offset
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError, OverflowError, RecursionError, EOFError) as error:
             raise PrepError(f"{self.path}: not a whole tar file ({error}); fetch or copy it again") from error
         # tarfile takes a file that ends right after a member for complete; a real end is a block of zeros.
         if os.pread(self._file.fileno(), TAR_BLOCK, end) != bytes(TAR_BLOCK):
@@ -117,13 +141,30 @@ class TarTree:
 
     def _add(self, member: tarfile.TarInfo) -> None:
         name = os.path.normpath(member.name)
+        self._folders.update(_parents(name))
         if member.isdir():
             self._folders.add(name)
-        elif member.isfile():
-            self._places[name] = (member.offset_data, member.size)
+        elif member.issym():
+            self._links[name] = os.path.normpath(os.path.join(os.path.dirname(name), member.linkname))
         elif member.islnk():  # tar stores the second of two hard-linked files so
-            self._places[name] = self._places[os.path.normpath(member.linkname)]
-        self._folders.update(_parents(name))
+            self._links[name] = os.path.normpath(member.linkname)
+        elif member.isfile() and not member.issparse():
+            self._places[name] = (member.offset_data, member.size)
+            self._links.pop(name, None)  # a later member of the same name replaces an earlier one
+        else:
+            raise PrepError(f"{self.path}: holds {name}, which is neither a plain file nor a folder nor a link; unpack "
+                            "the tar and name the directory")
+
+    def _target(self, name: str) -> tuple[int, int]:
+        """The place of the file that a link leads to, over other links too."""
+        at, seen = name, set()
+        while at in self._links and at not in seen:
+            seen.add(at)
+            at = self._links[at]
+        if at not in self._places or at in seen:
+            raise PrepError(f"{self.path}: the link {name} leads to {self._links[name]}, which is no file in the tar; "
+                            "unpack the tar and name the directory")
+        return self._places[at]
 
 
 def _parents(name: str) -> Iterator[str]:
@@ -138,7 +179,7 @@ class ZipTree:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
+        except ZIP_FAULTS as error:
             raise PrepError(f"{path}: not a whole zip file ({error}); fetch or copy it again") from error
         members = self._zip.infolist()
         if any(member.flag_bits & ZIP_ENCRYPTED for member in members):
@@ -157,9 +198,11 @@ class ZipTree:
 
     def read(self, name: str) -> bytes:
         member = self._member(name)
+        if member.file_size > LARGEST_MEMBER:
+            raise OSError(f"{member.file_size:,} bytes in {self.path}, more than any image has")
         try:
             return self._zip.read(member)
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        except ZIP_FAULTS as error:
             raise OSError(f"cannot be unpacked from {self.path} ({error})") from error
 
     def _member(self, name: str) -> zipfile.ZipInfo:
@@ -179,7 +222,10 @@ def _plain_tar(path: Path) -> IO[bytes]:
     try:
         with opener(path) as packed:
             shutil.copyfileobj(packed, plain, 1 << 20)
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if getattr(error, "errno", None):
+            raise PrepError(f"{path}: cannot be unpacked into {tempfile.gettempdir()} ({error.strerror}); free some "
+                            "space, or unpack it yourself and name the directory") from error
         raise PrepError(f"{path}: the compressed tar is damaged or cut short ({error}); "
                         "fetch or copy it again") from error
     plain.seek(0)

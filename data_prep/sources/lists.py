@@ -2,10 +2,12 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from prep.errors import PrepError
+from prep.readers import parse_label, read_lines
 from sources.file_tree import FileTree, open_tree
 from sources.image_set import ImageSet
 from sources.several_labels import has_commas, matrix, split_several
@@ -29,21 +31,21 @@ def load_lists(lists: dict[str, ListFiles], root: Path, classes_file: Path | Non
         return several
     parsed = {split: _parse(files) for split, files in lists.items()}
     used = np.unique((parsed.get("train") or next(iter(parsed.values())))[1])
+    if used.max() >= used.size and classes_file is None:  # before a name is made for each of 2**31 classes
+        _refuse_gap(lists, np.flatnonzero(used != np.arange(used.size))[0], used.max())
     classes = _class_names(classes_file) if classes_file else [str(label) for label in range(used.max() + 1)]
     for split, (_, labels) in parsed.items():
         _check_labels(lists[split], labels, classes)
     missing = np.setdiff1d(np.arange(len(classes)), used)
     if missing.size:
-        first = next(iter(lists.values())).images
-        raise PrepError(f"{first}: no image has label {missing[0]} of 0..{len(classes) - 1}; "
-                        "number the classes without gaps")
+        _refuse_gap(lists, missing[0], len(classes) - 1)
     tree = open_tree(root)
     return {split: _image_set(tree, *parsed[split], classes, lists[split]) for split in parsed}
 
 
 def _several(lists: dict[str, ListFiles], root: Path, classes_file: Path | None) -> dict[str, ImageSet]:
     """ImageSets of lists with several labels an image; {} for lists with one. PrepError where both kinds are mixed."""
-    lines = {split: _lines(files.images) for split, files in lists.items() if files.labels is None}
+    lines = {split: read_lines(files.images) for split, files in lists.items() if files.labels is None}
     commas = any(map(has_commas, lines.values()))
     found = {split: split_several(lines[split], lists[split].images, commas) for split in lines}
     if not all(found.values()):
@@ -70,6 +72,9 @@ def _several(lists: dict[str, ListFiles], root: Path, classes_file: Path | None)
 
 def _read(tree: FileTree, paths: list[str], row: int) -> bytes:
     return tree.read(paths[row])
+def _refuse_gap(lists: dict[str, ListFiles], missing: int, last: int) -> NoReturn:
+    first = next(iter(lists.values())).images
+    raise PrepError(f"{first}: no image has label {missing} of 0..{last}; number the classes without gaps")
 
 
 def _image_set(tree, names: list[str], labels: np.ndarray, classes: list[str], files: ListFiles) -> ImageSet:
@@ -77,27 +82,16 @@ def _image_set(tree, names: list[str], labels: np.ndarray, classes: list[str], f
 
 
 def _parse(files: ListFiles) -> tuple[list[str], np.ndarray]:
-    lines = _lines(files.images)
+    lines = read_lines(files.images)
     if files.labels is None:
         pairs = [_split_line(line, files.images, number) for number, line in enumerate(lines, 1)]
         return [name for name, _ in pairs], np.array([label for _, label in pairs], np.int64)
-    labels = [_label(line, files.labels, number) for number, line in enumerate(_lines(files.labels), 1)]
+    labels = [parse_label(line, f"{files.labels}, line {number}")
+              for number, line in enumerate(read_lines(files.labels), 1)]
     if len(lines) != len(labels):
         raise PrepError(f"{files.images} has {len(lines)} lines, {files.labels} {len(labels)}; "
                         "they must agree line by line")
     return lines, np.array(labels, np.int64)
-
-
-def _lines(path: Path) -> list[str]:
-    lines = path.read_text("utf-8-sig", "surrogateescape").split("\n")
-    if not lines[-1]:
-        lines.pop()
-    if not lines:
-        raise PrepError(f"{path}: the list is empty")
-    blank = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)
-    if blank is not None:
-        raise PrepError(f"{path}, line {blank}: blank; remove it")
-    return [line.strip() for line in lines]
 
 
 def _split_line(line: str, path: Path, number: int) -> tuple[str, int]:
@@ -106,17 +100,11 @@ def _split_line(line: str, path: Path, number: int) -> tuple[str, int]:
     if len(parts) < 2:
         raise PrepError(f"{path}, line {number}: {line!r} is not `path label`; "
                         "give --train-labels or --test-labels if the labels are in a file of their own")
-    return parts[0], _label(parts[1], path, number)
-
-
-def _label(text: str, path: Path, number: int) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise PrepError(f"{path}, line {number}: label {text!r} is not a whole number from 0 up")
-    return int(text)
+    return parts[0], parse_label(parts[1], f"{path}, line {number}")
 
 
 def _class_names(path: Path) -> list[str]:
-    names = _lines(path)
+    names = read_lines(path)
     if len(set(names)) != len(names):
         raise PrepError(f"{path}: a class name occurs twice")
     return names

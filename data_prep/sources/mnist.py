@@ -2,6 +2,7 @@
 import gzip
 import hashlib
 import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -58,7 +59,7 @@ def _read_plain(tree: FileTree, name: str) -> tuple[str, bytes]:
     if path.endswith(".gz"):
         try:
             data = gzip.decompress(data)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise PrepError(f"{tree.path}: {path} is damaged or cut short ({error}); fetch it again") from error
     return path, data
 

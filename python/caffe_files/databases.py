@@ -1,60 +1,89 @@
 """LMDB databases of Caffe Datums, as Caffe's own tools and data_prep/ write them."""
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lmdb
-import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
+from caffe_files.images import AS_STORED, decode_image
 from process.errors import DriverError
-from process.files import read_json
+from process.readers import read_json
+
+AGAIN = "remove it and make it again"
+META_SCHEMA = {"type": "object", "properties": {
+    "count": {"type": "integer", "minimum": 1}, "classes": {"type": "array", "items": {"type": "string"}},
+    "dataset": {"type": ["string", "null"]}, "fingerprint": {"type": "string"}}}
 
 
 def is_database(path: Path) -> bool:
     """Whether a folder holds an LMDB."""
-    return (path / "data.mdb").exists()
+    return (path / "data.mdb").is_file()
 
 
 def read_meta(source: Path) -> dict[str, Any]:
     """meta.json of a database, {} where another tool made it."""
     path = source / "meta.json"
-    return read_json(path) if path.exists() else {}
+    return read_json(path, META_SCHEMA) if path.exists() else {}
 
 
-def first_image(source: Path) -> tuple[int, tuple[int, int, int]]:
-    """(number of entries, (channels, height, width) of the first) of an LMDB.
+@contextmanager
+def cursor_of(source: Path) -> Iterator[tuple[int, lmdb.Cursor]]:
+    """(number of entries, a cursor over buffers) of an LMDB; closed again behind the block: Caffe opens it itself.
 
-    The environment is closed again: Caffe opens it in this process.
+    DriverError when it is no LMDB, or shorter than it says.
     """
     try:
-        with lmdb.open(str(source), readonly=True, lock=False) as database, database.begin() as transaction:
-            with transaction.cursor() as cursor:
-                if not cursor.first():
-                    raise DriverError(f"{source} holds no image: make it again")
-                datum = caffe_pb2.Datum.FromString(cursor.value())
-            return database.stat()["entries"], _datum_shape(datum, source)
-    except (lmdb.Error, DecodeError) as error:
-        raise DriverError(f"{source} is not a whole LMDB of Caffe Datums ({error}): remove it and make it "
-                          "again") from None
+        with lmdb.open(str(source), readonly=True, lock=False) as database:
+            _check_length(source, database)
+            with database.begin(buffers=True) as transaction, transaction.cursor() as cursor:
+                yield database.stat()["entries"], cursor
+    except lmdb.Error as error:
+        raise DriverError(f"{source} is not a whole LMDB ({error}): {AGAIN}") from None
 
 
-def _datum_shape(datum: caffe_pb2.Datum, source: Path) -> tuple[int, int, int]:
-    """(channels, height, width); of an encoded image too, whose Datum does not tell."""
-    if not datum.encoded:
-        return datum.channels, datum.height, datum.width
-    image = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise DriverError(f"{source}: its first entry is not a readable image: make it again")
-    return (1 if image.ndim == 2 else image.shape[2], *image.shape[:2])
+def _check_length(source: Path, database: lmdb.Environment) -> None:
+    """A file without its last pages would be found out by the kernel, with SIGBUS."""
+    told = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
+    found = (source / "data.mdb").stat().st_size
+    if found < told:
+        raise DriverError(f"{source} is not a whole LMDB (data.mdb has {found:,} of {told:,} bytes): {AGAIN}")
 
 
-def read_labels(source: Path) -> np.ndarray:
-    """(N,) labels: those of labels.npy, or, where another tool made it, of the entries (50,000 in some seconds)."""
-    path = source / "labels.npy"
-    if path.exists():
-        return np.load(path)
-    with lmdb.open(str(source), readonly=True, lock=False) as database, database.begin(buffers=True) as transaction, \
-            transaction.cursor() as cursor:
-        return np.array([caffe_pb2.Datum.FromString(value).label for value in cursor.iternext(keys=False)])
+def parse_datum(value: memoryview, where: str) -> caffe_pb2.Datum:
+    """A Datum of an entry's value. where: the entry, for messages."""
+    try:
+        return caffe_pb2.Datum.FromString(value)
+    except DecodeError:
+        raise DriverError(f"{where} is no Caffe Datum: make the database again") from None
+
+
+def entry_name(source: object, key: memoryview) -> str:
+    """An entry in words."""
+    return f"{source}: entry {bytes(key).decode(errors='backslashreplace')}"
+
+
+def first_shape(source: Path) -> tuple[int, int, int]:
+    """(channels, height, width) of a database's first image."""
+    with cursor_of(source) as (_, cursor):
+        if not cursor.first():
+            raise DriverError(f"{source} holds no image: make it again")
+        where = entry_name(source, cursor.key())
+        return datum_shape(parse_datum(cursor.value(), where), where)
+
+
+def datum_shape(datum: caffe_pb2.Datum, where: str) -> tuple[int, int, int]:
+    """(channels, height, width), looked at: the data are as long as it says; an encoded image, which does not, decodes.
+
+    DriverError that begins with `where`.
+    """
+    if datum.encoded:
+        image = decode_image(datum.data, where, AS_STORED)
+        return (1 if image.ndim == 2 else image.shape[2], *image.shape[:2])
+    shape = (datum.channels, datum.height, datum.width)
+    values = len(datum.data) or len(datum.float_data)
+    if min(shape) < 1 or values != shape[0] * shape[1] * shape[2]:
+        raise DriverError(f"{where} has {values} values for the shape {shape}: make the database again")
+    return shape

@@ -5,7 +5,8 @@ import lmdb
 import numpy as np
 from caffe.proto import caffe_pb2
 
-from caffe_files.databases import is_database, read_labels
+from caffe_files.databases import is_database
+from caffe_files.entries import read_labels
 from process.errors import DriverError
 
 

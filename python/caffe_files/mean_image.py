@@ -5,13 +5,16 @@ import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
+from caffe_files.arrays import read_array
 from process.errors import DriverError
+from process.readers import read_bytes
 
 
 def read_mean(path: Path) -> np.ndarray:
     """(channels, height, width) float32 of a .binaryproto or .npy mean image. DriverError when it is something else."""
     try:
-        mean = np.load(path).astype(np.float32) if path.suffix == ".npy" else _binaryproto(path.read_bytes())
+        mean = (read_array(path, "mean image").astype(np.float32) if path.suffix == ".npy" else
+                _binaryproto(read_bytes(path, "mean image")))
     except FileNotFoundError:
         raise DriverError(f"mean image {path} does not exist. Without it every figure would be wrong; make it with: "
                           "make mean") from None
@@ -19,6 +22,8 @@ def read_mean(path: Path) -> np.ndarray:
         raise DriverError(f"{path} is not a mean image ({error}): make it again") from None
     if mean.ndim != 3 or not mean.size:
         raise DriverError(f"{path} is not a mean image: its shape is {mean.shape}, not (channels, height, width)")
+    if not np.isfinite(mean).all():
+        raise DriverError(f"{path} has values that are not finite (NaN or infinite): make the mean image again")
     return mean
 
 

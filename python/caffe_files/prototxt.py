@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from caffe_files.old_formats import TODAY, generation, upgraded_net
+from process import readers
 from process.errors import DriverError
 
 LOSSES = ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss")
@@ -19,10 +20,10 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 def read_text(path: Path, message: AnyMessage, kind: str) -> AnyMessage:
     """Parses a prototxt into the message given. DriverError with file, line and column when it does not parse."""
     try:
-        return text_format.Parse(path.read_text(), message)
+        return text_format.Parse(readers.read_text(path, f"{kind} prototxt"), message)
     except FileNotFoundError:
         raise DriverError(f"{path}: no such {kind} file") from None
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+    except (text_format.ParseError, RecursionError) as error:
         raise DriverError(f"{path} is not a {kind} prototxt: {error}") from None
 
 

@@ -14,6 +14,7 @@ from caffe_files.old_formats import (
 )
 from caffe_files.prototxt import message_text, read_text
 from caffe_files.weights import read_caffemodel, refuse_web_page
+from process import readers
 from process.errors import DriverError
 from process.files import refuse_existing, whole_file
 
@@ -49,13 +50,13 @@ def read_any(path: Path) -> tuple[str, Net | Solver]:
 
 def _is_text(path: Path) -> bool:
     """Whether a file is text: weights hold zero bytes (a length, a bias) near their start."""
-    with open(path, "rb") as file:
+    with open(readers.regular_file(path), "rb") as file:
         return b"\0" not in file.read(1 << 16)
 
 
 def _read_prototxt(path: Path) -> tuple[str, Net | Solver]:
     """("net" or "solver", its message). A net has layers, a solver names nets."""
-    if re.search(r"^\s*(layers?|input|input_dim|input_shape)\s*[:{]", path.read_text(), re.MULTILINE):
+    if re.search(r"^\s*(layers?|input|input_dim|input_shape)\s*[:{]", readers.read_text(path), re.MULTILINE):
         return "net", read_text(path, Net(), "net")
     solver = read_text(path, Solver(), "solver")
     if not solver.ByteSize():

@@ -1,13 +1,15 @@
 """Weight files: what is in them, what of it a net takes, and what does not fit, before Caffe aborts on it."""
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import caffe
 import numpy as np
 from caffe.proto import caffe_pb2
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from process.errors import DriverError
+from process.readers import read_bytes, regular_file
 
 Shape = tuple[int, ...]
 
@@ -16,7 +18,7 @@ def read_caffemodel(path: Path) -> caffe_pb2.NetParameter:
     """NetParameter of a .caffemodel of any age. DriverError when the file is something else or cut off."""
     refuse_web_page(path)
     net = caffe_pb2.NetParameter()
-    content = path.read_bytes()
+    content = read_bytes(path, "caffemodel")
     try:
         net.ParseFromString(content)
     except DecodeError:
@@ -27,9 +29,19 @@ def read_caffemodel(path: Path) -> caffe_pb2.NetParameter:
     return net
 
 
+def _check_lengths(path: Path, net: caffe_pb2.NetParameter) -> None:
+    """Each blob has as many values as its shape says: Caffe would abort without a word of the file."""
+    for layer in _layers_with_weights(net):
+        for blob in layer.blobs:
+            values, shape = len(blob.data) or len(blob.double_data), _blob_shape(blob)
+            if values != prod(shape):
+                raise DriverError(f"{path}: layer {layer.name} has {values} values for the shape {shape}: the file is "
+                                  "damaged. Fetch or make it again")
+
+
 def refuse_web_page(path: Path) -> None:
     """DriverError when a file is the error page that some servers send in place of it."""
-    with open(path, "rb") as file:
+    with open(regular_file(path, "caffemodel"), "rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise DriverError(f"{path} is a web page, not a caffemodel: the download went wrong; fetch it again")
@@ -37,8 +49,12 @@ def refuse_web_page(path: Path) -> None:
 
 def stored_layers(net: caffe_pb2.NetParameter) -> dict[str, list[Shape]]:
     """{layer name: [shape of each blob]} of the layers with weights; V1 and V0 files (`layers`, 4-d blobs) as well."""
+    return {layer.name: [_blob_shape(blob) for blob in layer.blobs] for layer in _layers_with_weights(net)}
+
+
+def _layers_with_weights(net: caffe_pb2.NetParameter) -> list[Message]:
     old = [layer.layer if layer.HasField("layer") else layer for layer in net.layers]
-    return {layer.name: [_blob_shape(blob) for blob in layer.blobs] for layer in [*net.layer, *old] if layer.blobs}
+    return [layer for layer in [*net.layer, *old] if layer.blobs]
 
 
 def _blob_shape(blob: caffe_pb2.BlobProto) -> Shape:
@@ -73,7 +89,9 @@ class Match:
 
 def match(path: Path, net: caffe.Net) -> Match:
     """Compares a weight file with a net. DriverError when no layer matches by name or a shape differs."""
-    stored = stored_layers(read_caffemodel(path))
+    content = read_caffemodel(path)
+    _check_lengths(path, content)
+    stored = stored_layers(content)
     wanted = {name: [tuple(blob.data.shape) for blob in blobs] for name, blobs in net.params.items()}
     loaded = [name for name in wanted if name in stored]
     if not loaded:

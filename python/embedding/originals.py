@@ -5,12 +5,13 @@ import lmdb
 import numpy as np
 from caffe.proto import caffe_pb2
 
-from caffe_files.databases import is_database
+from caffe_files.databases import entry_name, is_database
 from embedding.decoder import Decoder
 from embedding.decoding import MOST_PIXELS, NoImage, preview
+from features.feature_files import META_SCHEMA
 from features.sources import LmdbSource, decode
 from process.errors import DriverError
-from process.files import read_json
+from process.readers import read_json
 
 SIDE = 1024             # of what is shown
 MOST_BYTES = 4 * MOST_PIXELS
@@ -23,7 +24,7 @@ class Originals:
         meta = features / "meta.json"
         if not meta.is_file():
             raise DriverError(f"{meta} is missing: nothing tells where the images lie")
-        told = read_json(meta)
+        told = read_json(meta, META_SCHEMA)
         self.features, self.data = features, told.get("data") or {}
         self.own: int | None = told.get("own_count")  # rows from here on were added from files (add.py)
         self.path = Path(self.data.get("path") or "")
@@ -49,7 +50,7 @@ class Originals:
         datum = caffe_pb2.Datum.FromString(value)
         if datum.encoded:
             return self._through(decoder, datum.data, f"entry {row} of {self.path}")
-        return preview(np.ascontiguousarray(decode(datum, key, str(self.path))[0]), SIDE)
+        return preview(np.ascontiguousarray(decode(datum, entry_name(self.path, key))[0]), SIDE)
 
     def _check_images(self) -> None:
         """DriverError unless the database still is the one that the features are of."""

@@ -7,12 +7,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from features.feature_files import META, FeatureFiles
+from features.feature_files import META, META_SCHEMA, FeatureFiles
 from features.options import ExtractOptions
 from features.run import extract
 from process.errors import DriverError
-from process.files import read_json
 from process.identity import cache_key, sha256, without_places
+from process.readers import read_json
 from process.run_folder import RunFolder
 
 ROWS = 4096  # copied at a time
@@ -47,7 +47,7 @@ def read_database(folder: Path) -> Database:
     if uneven:
         raise DriverError(f"{folder}: {uneven[0]}.npy has {len(arrays[uneven[0]])} rows, ids.txt {len(ids)} lines: the "
                           "features are damaged; remove them and give the command that made the run once more")
-    return Database(folder, read_json(folder / META), ids, arrays)
+    return Database(folder, read_json(folder / META, META_SCHEMA), ids, arrays)
 
 
 def add(options: ExtractOptions, console: TextIO) -> int:

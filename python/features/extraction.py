@@ -24,7 +24,7 @@ class Extraction:
 
     def __init__(self, source: Source, out: Path, recipe: Recipe) -> None:
         self.source, self.out, self.recipe = source, out, recipe
-        self.origin = {**recipe.identity(), "data": {"path": source.path, "fingerprint": source.fingerprint(),
+        self.origin = {**recipe.identity(), "data": {"path": source.path, **source.identity(),
                                                      "dataset": source.meta.get("dataset")}}
         self.key = cache_key(self.origin)
         self.several: np.ndarray | None = getattr(source, "several", None)

@@ -12,27 +12,32 @@ from typing import Any
 
 import numpy as np
 
+from caffe_files.arrays import read_array
 from process.errors import DriverError
-from process.files import lock_folder, partial, read_json, write_json
+from process.files import lock_folder, partial, write_json
 from process.outputs import refuse_foreign_folder
+from process.readers import read_json
 
 PROGRESS, META = "progress.json", "meta.json"
 # All that a folder of features holds: one with anything else in it is not replaced.
 NAMES = ("latent.npy", "fc7.npy", "labels.npy", "predictions.npy", "thumbs.npy", "ids.txt", PROGRESS, META)
+META_SCHEMA = {"type": "object", "properties": {"key": {"type": "string"}}}
+PROGRESS_SCHEMA = {"type": "object", "required": ["key", "thumbs", "rows"], "properties": {
+    "key": {"type": "string"}, "thumbs": {"type": "integer"}, "rows": {"type": "integer", "minimum": 0}}}
 CHECKPOINT_S = 10.0  # rows of at most these seconds are computed twice after an interruption
 
 
 def is_made(folder: Path, key: str) -> bool:
     """True when the features in folder are whole and were made from the same things; images may be added to them."""
     meta = folder / META
-    found = read_json(meta) if meta.exists() else {}
+    found = read_json(meta, META_SCHEMA) if meta.exists() else {}
     return key in (found.get("key"), found.get("added_to"))
 
 
 def added_images(folder: Path) -> int:
     """Images that were added to the features in a folder."""
     meta = folder / META
-    return sum(part["count"] for part in read_json(meta).get("added", ())) if meta.exists() else 0
+    return sum(part["count"] for part in read_json(meta, META_SCHEMA).get("added", ())) if meta.exists() else 0
 
 
 def check_replaceable(folder: Path) -> None:
@@ -50,8 +55,7 @@ def check_replaceable(folder: Path) -> None:
 
 def _holds_features(folder: Path) -> bool:
     meta = folder / META
-    content = read_json(meta) if meta.is_file() else None
-    return isinstance(content, dict) and isinstance(content.get("key"), str)
+    return meta.is_file() and "key" in read_json(meta, META_SCHEMA)
 
 
 def replaced(folder: Path) -> Path:
@@ -83,7 +87,12 @@ class FeatureFiles:
                 path.unlink()
             for name, (shape, dtype) in arrays.items():
                 _create_array(self._path(name), shape, dtype)
-        self.arrays = {name: np.load(self._path(name), mmap_mode="r+") for name in arrays}
+        self.arrays = {name: read_array(self._path(name), "feature array", mmap_mode="r+") for name in arrays}
+        for name, (shape, dtype) in arrays.items():
+            found = self.arrays[name]
+            if (found.shape, found.dtype) != (shape, dtype) or self.rows > len(found):
+                raise DriverError(f"{self._path(name)} is not what the interrupted extraction was writing: remove "
+                                  f"{self.partial} and run it again")
 
     def _path(self, name: str) -> Path:
         return self.partial / f"{name}.npy"
@@ -93,7 +102,7 @@ class FeatureFiles:
         path = self.partial / PROGRESS
         if not path.exists():
             return 0
-        progress = read_json(path)
+        progress = read_json(path, PROGRESS_SCHEMA)
         return progress.pop("rows") if progress.items() >= self.made_from.items() else 0
 
     def append(self, **values: np.ndarray) -> None:

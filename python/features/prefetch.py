@@ -15,6 +15,7 @@ import numpy as np
 from features.preprocess import Preprocessor, thumbnail
 from features.sources import Source
 from process.errors import DriverError
+from process.forked import ended
 from process.guard import die_with
 
 SLOTS = 4
@@ -89,8 +90,7 @@ class Prefetcher:
         """(slot, images in it), the sentence on a mistake, or None at the end."""
         while not self.filled.poll(LOOK_AGAIN_S):
             if not self.worker.is_alive() and not self.filled.poll():
-                raise DriverError(f"the image reader ended (status {self.worker.exitcode}), perhaps because the memory "
-                                  "was full; the same command goes on")
+                raise DriverError(ended(self.worker.exitcode, self.source.path))
         return self.filled.recv()
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any, TextIO
 
 from caffe.proto import caffe_pb2
 
-from caffe_files.databases import first_image
+from caffe_files.databases import first_shape
 from caffe_files.mean_image import read_mean
 from caffe_files.prototxt import data_layer, read_net
 from caffe_files.trusted import check_net
@@ -113,7 +113,7 @@ def _as_the_run(options: ExtractOptions, train_val: Path) -> _Asked:
     mean = _path(options.mean or transform.mean_file or "none")
     resize = options.resize
     if not mean and transform.crop_size and not resize:
-        resize = first_image(Path(layer.data_param.source))[1][1]
+        resize = first_shape(Path(layer.data_param.source))[1]
     return _Asked(mean, transform.scale if options.scale is None else options.scale, resize)
 
 

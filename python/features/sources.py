@@ -6,18 +6,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
-import lmdb
 import numpy as np
 from caffe.proto import caffe_pb2
 
-from caffe_files.databases import is_database, read_labels, read_meta
+from caffe_files.databases import cursor_of, datum_shape, entry_name, is_database, parse_datum, read_meta
+from caffe_files.entries import check_entries, read_labels
+from caffe_files.images import AS_STORED, decode_image
 from process.errors import DriverError
+from process.readers import read_bytes, read_lines, regular_file
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 # A line of a list: blanks may be in the path, the label follows the last of them; -1: not known.
 LISTED = re.compile(r"(?P<path>\S.*?)\s+(?P<label>-1|[0-9]+)")
-
+LARGEST_LABEL = 2**31 - 1  # a Datum's
 
 Labelled = tuple[np.ndarray, int]  # ((H, W) or (H, W, C) uint8 BGR, label; -1: not known)
 
@@ -29,65 +30,51 @@ class Source(Protocol):
     ids: Sequence[str]
     meta: dict[str, Any]
 
-    def fingerprint(self) -> str:
-        """SHA-256 over the images, in hexadecimal."""
+    def identity(self) -> dict[str, str]:
+        """SHA-256 over the images, in hexadecimal, as `fingerprint`; it may tell more."""
 
     def read(self, start: int = 0) -> Iterator[Labelled]:
         """The images from row `start` on."""
 
 
 class LmdbSource:
-    """An LMDB in key order, the order in which Caffe's Data layer reads it."""
+    """An LMDB in key order, the order in which Caffe's Data layer reads it. Every entry was looked at before."""
 
     def __init__(self, path: Path) -> None:
-        self.path = str(path)
+        self.path, self.place = str(path), path
         if not is_database(path):
             raise DriverError(f"{path} is no LMDB directory (it has no data.mdb): make it with data_prep/make_lmdb.py")
-        with self._open() as database:
-            self.count = database.stat()["entries"]
-        if not self.count:
-            raise DriverError(f"{path} holds no image: make it again")
+        self.entries = check_entries(path)
+        self.count = self.entries.count
         self.meta = read_meta(path)
         self.several = _several_labels(path, self.count) if self.meta.get("several_labels") else None
         self.ids = self._ids(path / "ids.txt")
 
-    def _open(self) -> lmdb.Environment:
-        try:
-            return lmdb.open(self.path, readonly=True, lock=False)
-        except lmdb.Error as error:
-            raise DriverError(f"{self.path} is not a whole LMDB ({error}): remove it and make it again") from None
-
     def _ids(self, file: Path) -> list[str]:
         """Lines of ids.txt beside the database; the keys for databases of other tools."""
         if not file.exists():
-            with self._open() as database, database.begin() as transaction, transaction.cursor() as cursor:
-                return [key.decode(errors="replace") for key in cursor.iternext(keys=True, values=False)]
-        ids = file.read_text().splitlines()
+            with cursor_of(self.place) as (_, cursor):
+                return [bytes(key).decode(errors="backslashreplace") for key in cursor.iternext(values=False)]
+        ids = read_lines(file, "list of ids")
         if len(ids) != self.count:
             raise DriverError(f"{file} has {len(ids)} lines, the database {self.count} entries: make the database "
                               "again")
         return ids
 
-    def fingerprint(self) -> str:
-        """The one data_prep wrote; for databases of other tools SHA-256 over all keys and values."""
-        if "fingerprint" in self.meta:
-            return self.meta["fingerprint"]
-        digest = hashlib.sha256()
-        with self._open() as database, database.begin(buffers=True) as transaction, transaction.cursor() as cursor:
-            for key, value in cursor:
-                digest.update(key)
-                digest.update(value)
-        return digest.hexdigest()
+    def identity(self) -> dict[str, str]:
+        """The fingerprint that data_prep wrote, where it did, and the SHA-256 of what the entries are now."""
+        return {"fingerprint": self.meta.get("fingerprint", self.entries.sha256), "entries": self.entries.sha256}
 
     def read(self, start: int = 0) -> Iterator[Labelled]:
         """(image, label) in key order from row `start` on."""
-        with self._open() as database, database.begin(buffers=True) as transaction, transaction.cursor() as cursor:
+        with cursor_of(self.place) as (_, cursor):
             values = cursor.iternext(keys=False, values=False)
             for _ in range(start + 1):
                 next(values, None)
             more = start < self.count
             while more:
-                yield decode(caffe_pb2.Datum.FromString(cursor.value()), cursor.key(), self.path)
+                where = entry_name(self.path, cursor.key())
+                yield decode(parse_datum(cursor.value(), where), where)
                 more = cursor.next()
 
 
@@ -100,20 +87,14 @@ def _several_labels(path: Path, count: int) -> np.ndarray:
     return labels.astype(np.uint8)
 
 
-def decode(datum: caffe_pb2.Datum, key: bytes, path: str) -> Labelled:
-    """(image, label) of a Datum, encoded or raw."""
+def decode(datum: caffe_pb2.Datum, where: str) -> Labelled:
+    """(image, label) of a Datum, encoded or raw. where: the entry, for messages."""
     if datum.encoded:
-        image = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
-        fault = "is not a readable image" if image is None else None
-        if image is not None and (image.dtype != np.uint8 or image.ndim == 3 and image.shape[2] != 3):
-            fault = f"is an image of {image.dtype}, shape {image.shape}; 8 bits, grey or three colours are wanted"
-    else:
-        shape = (datum.channels, datum.height, datum.width)
-        fault = None if len(datum.data) == np.prod(shape) else f"has {len(datum.data)} bytes for shape {shape}"
-        image = None if fault else np.moveaxis(np.frombuffer(datum.data, np.uint8).reshape(shape), 0, 2)
-    if fault:
-        raise DriverError(f"{path}: entry {bytes(key).decode(errors='replace')} {fault}: make the database again")
-    return image, datum.label
+        return decode_image(datum.data, where, AS_STORED), datum.label
+    shape = datum_shape(datum, where)
+    if not datum.data:
+        raise DriverError(f"{where} has float values: extraction takes images of 8 bits")
+    return np.moveaxis(np.frombuffer(datum.data, np.uint8).reshape(shape), 0, 2), datum.label
 
 
 class FileSource:
@@ -128,6 +109,9 @@ class FileSource:
         if not entries:
             raise DriverError(f"{self.path}: no image files ({', '.join(IMAGE_ENDINGS)}) there")
         self.ids = [path for path, _ in entries]
+        broken = next((path for path in self.ids if "\n" in path or "\r" in path), None)
+        if broken is not None:
+            raise DriverError(f"line break in the image name {broken!r}, of which lists have a line each: rename it")
         self.labels = [label for _, label in entries]
         self.count = len(entries)
 
@@ -141,26 +125,25 @@ class FileSource:
 
     def _listed(self, list_file: str) -> Iterator[tuple[str, int]]:
         """Entries of a list: data_prep/README.md tells the format."""
-        lines = Path(list_file).read_text("utf-8-sig", "surrogateescape").split("\n")
-        for number, line in enumerate(lines[:-1] if not lines[-1] else lines, 1):
+        for number, line in enumerate(read_lines(Path(list_file)), 1):
             found = LISTED.fullmatch(line.strip())
             if not found:
                 raise DriverError(f"{list_file}, line {number}: expected `path label`, found {line.strip()!r}")
-            yield os.path.normpath(os.path.join(self.root, found["path"])), int(found["label"])
+            digits = found["label"]
+            if len(digits) > 10 or int(digits) > LARGEST_LABEL:
+                raise DriverError(f"{list_file}, line {number}: label {digits} is more than {LARGEST_LABEL}")
+            yield os.path.normpath(os.path.join(self.root, found["path"])), int(digits)
 
-    def fingerprint(self) -> str:
+    def identity(self) -> dict[str, str]:
         """SHA-256 over labels and files."""
         digest = hashlib.sha256()
         for path, label in zip(self.ids, self.labels):
             digest.update(f"{label} ".encode())
-            with open(path, "rb") as file:
+            with open(regular_file(Path(path), "picture"), "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
+        return {"fingerprint": digest.hexdigest()}
 
     def read(self, start: int = 0) -> Iterator[Labelled]:
         """(image in colour, label) from row `start` on."""
         for path, label in zip(self.ids[start:], self.labels[start:]):
-            image = cv2.imread(path, cv2.IMREAD_COLOR)
-            if image is None:
-                raise DriverError(f"{path} is missing or not a readable image: repair it or take it out")
-            yield image, label
+            yield decode_image(read_bytes(Path(path), "picture"), path), label

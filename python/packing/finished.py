@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from features.feature_files import META_SCHEMA
 from process.errors import DriverError
-from process.files import read_json
 from process.identity import sha256
+from process.readers import read_json
 from process.run_folder import RunFolder
+
+RESULTS_SCHEMA = {"type": "object", "required": ["features"], "properties": {"features": {"type": "object"}}}
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,12 @@ def finished_run(folder: RunFolder) -> Finished:
         if not path.is_file():
             raise DriverError(f"{folder} {what} ({path} is missing): finish it with the command that began it, or make "
                               "evaluate RUN=")
-    meta, results = read_json(train), read_json(results_file)
+    meta, results = read_json(train, META_SCHEMA), read_json(results_file, RESULTS_SCHEMA)
     for path, key in ((folder.final_model, "weights"), (folder.deploy, "net")):
         if sha256(path) != meta[key]["sha256"]:
             raise DriverError(f"{folder.features} was extracted by another {path.name} than the run has now: give the "
                               "command that made the run once more, then package it")
-    if results["features"].get("key") != read_json(test)["key"]:
+    if results["features"].get("key") != read_json(test, META_SCHEMA)["key"]:
         raise DriverError(f"{results_file} is of other features than the run has now: make evaluate RUN=")
     return Finished(folder, folder.read_settings(), meta, results, _mean(meta))
 

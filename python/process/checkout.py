@@ -2,6 +2,8 @@
 import subprocess
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def commit() -> str | None:
     """Short commit of the checkout this file is in, with + when it has changes; None outside git."""

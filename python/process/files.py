@@ -43,14 +43,6 @@ def write_json(path: Path, content: Any) -> None:
         file.write("\n")
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. FileNotFoundError when there is none, DriverError when it is something else."""
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise DriverError(f"{path} is not readable JSON ({error}): remove it and make it again") from None
-
-
 def refuse_existing(path: Path) -> None:
     """DriverError when a file to be written is there already."""
     if path.exists():

@@ -61,7 +61,7 @@ def die_with(parent: int) -> None:
 
 
 def _work_in_child(work: Callable[[TextIO], int | None], log: int, log_file: Path, program: str) -> NoReturn:
-    console = os.fdopen(os.dup(2), "w", buffering=1)
+    console = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     os.dup2(log, 2)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

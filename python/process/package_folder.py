@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from process.errors import DriverError
-from process.files import read_json
 from process.identity import sha256
+from process.readers import read_json
 
 SUMS = "SHA256SUMS"
 SUM = re.compile(r"([0-9a-f]{64}) [ *]([^/\\]+)")  # a line, as sha256sum writes it
@@ -16,6 +16,7 @@ FURTHER = ("fc7", "thumbs")
 # Whatever a package may hold: one with anything else in it is not replaced.
 NAMES = ("README.md", "deploy.prototxt", "model.caffemodel", "model.onnx", "mean.binaryproto", "mean.npy", "codes.npy",
          "labels.npy", "ids.txt", "meta.json", "results.json", *(f"{name}.npy" for name in FURTHER), SUMS)
+META_SCHEMA = {"type": "object", "properties": {"mean": {"type": ["object", "null"], "required": ["file"]}}}
 ADVICE = "get the package again, or make it anew with make package"
 
 
@@ -44,7 +45,7 @@ class PackageFolder:
     @cached_property
     def meta(self) -> dict[str, Any]:
         """What made its codes: meta.json, as extract.py writes it."""
-        return read_json(self.file("meta.json"))
+        return read_json(self.file("meta.json"), META_SCHEMA)
 
     @property
     def mean(self) -> Path | None:

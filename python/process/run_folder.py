@@ -4,8 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from process.errors import DriverError
-from process.files import read_json
 from process.identity import sha256
+from process.readers import read_json
+
+_FILE = {"type": "object", "required": ["file", "sha256"], "properties": {
+    "file": {"type": ["string", "null"]}, "sha256": {"type": ["string", "null"]}}}
+SETTINGS_SCHEMA = {"type": "object", "required": ["weights"], "properties": {
+    "weights": _FILE, "iterations": {"type": "integer"}, "schedule": {"type": "number"},
+    "train_data": {"type": "object"}, "test_data": {"type": "object"}}}
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class RunFolder:
 
     def read_settings(self) -> dict[str, Any]:
         """The content of run.json. FileNotFoundError when the folder has none."""
-        return read_json(self.settings)
+        return read_json(self.settings, SETTINGS_SCHEMA)
 
     def initial_weights(self) -> Path:
         """The weight file that the training started from. DriverError unless it is there and still that file."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from process.files import whole_file
+from process.readers import regular_file
 
 COLUMNS = ("iteration", "loss", "learning_rate", "images_per_second", "elapsed_s", "test_accuracy", "test_loss")
 
@@ -41,9 +42,20 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Whole rows of a train_log.csv; [] when there is none."""
     if not path.exists():
         return []
-    with open(path, newline="") as file:
-        return [row for row in csv.DictReader(file)
-                if (row["iteration"] or "").isdigit() and row["test_loss"] is not None]
+    with open(regular_file(path, "log"), newline="", errors="replace") as file:
+        rows = csv.DictReader(line.replace("\0", "") for line in file)
+        return [row for row in rows if _is_whole(row)]
+
+
+def _is_whole(row: dict[str, str]) -> bool:
+    """Whether a row has every column, each empty or a number."""
+    try:
+        for name in COLUMNS:
+            float(row[name] or 0)
+        iteration, last = row["iteration"], row["test_loss"]
+    except (KeyError, TypeError, ValueError):
+        return False
+    return last is not None and iteration.isascii() and iteration.isdigit()
 
 
 def series(rows: Sequence[dict[str, str]], column: str) -> tuple[list[int], list[float]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from caffe.proto import caffe_pb2
 
-from caffe_files.databases import first_image
+from caffe_files.databases import first_shape
 from gpu.machine import check_bytes
 from gpu.memory import ALLOWANCE, ANYWAY, NONE_FITS, ask, input_net, too_small
 from gpu.net_sizes import FLOAT
@@ -17,7 +17,7 @@ from training.problem import Problem
 def phase_need(net: caffe_pb2.NetParameter, phase: str, layer: caffe_pb2.LayerParameter,
                batches: Sequence[int]) -> tuple[int, list[int]]:
     """(bytes of the weights, [bytes of all else] for each batch) of a phase that starts with this Data layer."""
-    _, shape = first_image(layer.data_param.source)
+    shape = first_shape(Path(layer.data_param.source))
     crop = layer.transform_param.crop_size
     image = (shape[0], crop, crop) if crop else shape
     tops = [(batches[0], *image), (batches[0],)][:len(layer.top)]
@@ -45,7 +45,7 @@ def _weight_copies(solver: caffe_pb2.SolverParameter, devices: int) -> int:
 def check_batches(problem: Problem) -> None:
     """DriverError when the batches read ahead need more memory than the machine has: Caffe takes it at once."""
     for layer in (problem.train_layer, problem.test_layer):
-        _, shape = first_image(Path(layer.data_param.source))
+        shape = first_shape(Path(layer.data_param.source))
         crop, batch = layer.transform_param.crop_size, layer.data_param.batch_size
         image = (shape[0], crop, crop) if crop else shape
         check_bytes(FLOAT * (layer.data_param.prefetch + 1) * batch * math.prod(image),

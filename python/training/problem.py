@@ -138,4 +138,5 @@ class Problem:
 
 def _data(layer: caffe_pb2.LayerParameter, images: int, meta: dict[str, Any]) -> dict[str, Any]:
     """What run.json keeps of a database."""
-    return {"path": layer.data_param.source, "images": images, "fingerprint": meta.get("fingerprint")}
+    return {"path": layer.data_param.source, "images": images, "fingerprint": meta.get("fingerprint"),
+            "entries": meta["entries"]}

@@ -25,6 +25,8 @@ def check_unchanged(run: RunFolder, settings: dict[str, Any]) -> None:
     for name, now in settings.items():
         if name in may_change or (name in LATER_ONES and name not in before):
             continue
+        if isinstance(now, dict) and "entries" not in (before.get(name) or {}):  # of earlier versions
+            now = {part: value for part, value in now.items() if part != "entries"}
         if without_places(before.get(name)) != without_places(now):
             raise DriverError(f"{run} was started with another {CALLED.get(name, name)} "
                               f"({_short(before.get(name))}; now {_short(now)}). "

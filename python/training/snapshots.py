@@ -16,12 +16,16 @@ from google.protobuf.message import DecodeError
 
 from caffe_files.weights import layer_not_finite, read_caffemodel
 from process.errors import DriverError
-from process.files import PARTIAL, partial, put_in_place, read_json, whole_file, write_json
+from process.files import PARTIAL, partial, put_in_place, whole_file, write_json
 from process.identity import sha256
+from process.readers import read_json
 from process.run_folder import RunFolder
 
 KEPT_STATES = 2  # solver states (as large as the weights) are only of use for going on; models are all kept
 CAFFES_PREFIX = PARTIAL.lstrip(".")  # Caffe puts _iter_N.<kind> behind it, so the word stands in front
+PROGRESS_SCHEMA = {"type": "object", "required": ["losses", "first_loss", "elapsed_s"], "properties": {
+    "losses": {"type": "array", "items": {"type": "number"}}, "first_loss": {"type": "number"},
+    "elapsed_s": {"type": "number"}, "files": {"type": "object"}}}
 GOING_ON = "the last whole snapshot is kept and the same command goes on from it"
 
 
@@ -91,16 +95,15 @@ class Snapshots:
 
     def check_whole(self, iteration: int) -> None:
         """DriverError unless a snapshot's files are what was written; earlier versions', without digests, parse."""
-        progress = read_json(self.path(iteration, "json"))
         try:
+            progress = read_json(self.path(iteration, "json"), PROGRESS_SCHEMA)
             read_caffemodel(self.path(iteration, "caffemodel"))
             found = self._digests(iteration)
         except DecodeError:
-            found = None
+            raise self._damaged(iteration, "its solver state cannot be read") from None
         except DriverError as error:
             raise self._damaged(iteration, str(error)) from None
-        expected = progress.get("files", found) if isinstance(progress, dict) else None
-        if found is None or found != expected:
+        if found != progress.get("files", found):
             raise self._damaged(iteration, "its length or SHA-256 is not the one written")
 
     def _damaged(self, iteration: int, why: str) -> DriverError:
@@ -130,7 +133,7 @@ class Snapshots:
         state = self.path(iteration, "solverstate")
         _point_state_to(state, self.path(iteration, "caffemodel"))  # the run may have been moved
         solver.restore(str(state))
-        return read_json(self.path(iteration, "json"))
+        return read_json(self.path(iteration, "json"), PROGRESS_SCHEMA)
 
     def make_final(self, iteration: int) -> Path:
         """<run>/final.caffemodel becomes the snapshot of that iteration (a hard link where there are any), at once.

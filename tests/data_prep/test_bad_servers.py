@@ -113,7 +113,7 @@ def test_a_model_with_the_layers_that_are_expected_is_pinned(tmp_path):
     (b"Too many requests", "not a caffemodel, or cut short"),
     (GOOD[:-10], "not a caffemodel, or cut short"),
     (GOOD[:len(GOOD) // 2], "not a caffemodel, or cut short"),
-    (gzip.compress(GOOD), "not a caffemodel, or cut short"),
+    (gzip.compress(GOOD, mtime=0), "not a caffemodel, or cut short"),
     (caffemodel(fc7=[blob(4, 6), blob(4)]), "without the layer codes"),
     (caffemodel(fc7=[blob(4, 6), blob(4)], codes=[blob(2, 4), blob(2)]), r"layer codes has blobs of shape .*\(2, 4\)"),
     (caffemodel(fc7=[blob(4, 6), blob(4)], codes=[blob(3, 4)]), "layer codes has blobs"),

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from process import files, identity
+from process import files, identity, readers
 from process.errors import DriverError
 from process.modules import run_module
 from process.program import path_or_none, run_program
@@ -62,8 +62,8 @@ def test_a_file_is_whole_or_absent(tmp_path):
 
 def test_json_that_is_cut_off_is_named(tmp_path):
     (tmp_path / "run.json").write_text('{"seed": 1')
-    with pytest.raises(DriverError, match="run.json is not readable JSON"):
-        files.read_json(tmp_path / "run.json")
+    with pytest.raises(DriverError, match="run.json is not the JSON that belongs there"):
+        readers.read_json(tmp_path / "run.json", {"type": "object"})
 
 
 def test_the_same_content_at_another_place_is_the_same():

@@ -1,0 +1,133 @@
+"""Every entry of a database looked at, once: Caffe itself looks at none, and trains on what a wrong one leaves.
+
+What was found is kept in build/cache/databases/ by what the file is (place, size, times, a sample of its bytes), so
+that the next program that reads the database starts at once. Small databases are quicker read than looked up.
+"""
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from caffe_files.arrays import read_array
+from caffe_files.databases import AGAIN, cursor_of, datum_shape, entry_name, parse_datum, read_meta
+from process.checkout import ROOT
+from process.errors import DriverError
+from process.files import write_json
+from process.forked import in_child
+from process.readers import read_json
+
+KEPT = ROOT / "build/cache/databases"
+KEPT_FROM = 1 << 24  # bytes of a database whose check is kept
+SAMPLES, SAMPLE = 64, 4096  # number of places, bytes at each
+VERSION = 1  # of the rules below: raise it when they become stricter
+SCHEMA = {"type": "object", "additionalProperties": False, "required": ["count", "shape", "labels", "sha256"],
+          "properties": {"count": {"type": "integer"}, "sha256": {"type": "string"},
+                         "shape": {"type": "array", "items": {"type": ["integer", "null"]}},
+                         "labels": {"type": "array", "items": {"type": "integer"}}}}
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What all entries of a database have in common.
+
+    shape: (channels, height, width), None for what varies. labels: (lowest, highest). sha256: of all keys and values.
+    """
+    count: int
+    shape: tuple[int | None, int | None, int | None]
+    labels: tuple[int, int]
+    sha256: str
+
+
+def check_entries(source: Path) -> Entries:
+    """The Entries of a database. DriverError that names the first entry which is no image of its shape.
+
+    Also when labels.npy or the count of meta.json beside the entries say something else than these.
+    """
+    kept = KEPT / f"{_key(source)}.json"
+    if kept.exists():
+        found = read_json(kept, SCHEMA)
+        return Entries(found["count"], tuple(found["shape"]), tuple(found["labels"]), found["sha256"])
+    entries = in_child(_look_at_all, source, where=source)
+    if (source / "data.mdb").stat().st_size >= KEPT_FROM:
+        _keep(kept, entries)
+    return entries
+
+
+def read_labels(source: Path) -> np.ndarray:
+    """Labels by image, (N,), or (N, L) 0/1 of several an image: those of labels.npy, or else of the entries."""
+    path = source / "labels.npy"
+    if path.exists():
+        return read_array(path, "list of labels", "iub")
+    with cursor_of(source) as (_, cursor):
+        return np.array([parse_datum(value, entry_name(source, key)).label for key, value in cursor])
+
+
+def _keep(path: Path, entries: Entries) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, asdict(entries))
+    except OSError:
+        pass  # a checkout that may not be written: the next program looks again
+
+
+def _key(source: Path) -> str:
+    """SHA-256 over what changes when anybody writes into the database or the files beside it."""
+    parts = [VERSION, str(source.resolve())]
+    for name in ("data.mdb", "labels.npy", "meta.json"):
+        path = source / name
+        if path.exists():
+            about = path.stat()
+            parts += [name, about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
+    return hashlib.sha256(json.dumps(parts).encode() + _sample(source / "data.mdb")).hexdigest()
+
+
+def _sample(path: Path) -> bytes:
+    """Bytes of evenly spread places of a file."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        pieces = []
+        for place in np.linspace(0, max(0, size - SAMPLE), SAMPLES).astype(int).tolist():
+            file.seek(place)
+            pieces.append(file.read(SAMPLE))
+    return b"".join(pieces)
+
+
+def _look_at_all(source: Path) -> Entries:
+    digest, shapes, labels = hashlib.sha256(), set(), []
+    with cursor_of(source) as (count, cursor):
+        if not count:
+            raise DriverError(f"{source} holds no image: make it again")
+        entries = tqdm(cursor, f"looking at {source}", count, unit="image", delay=2, leave=False, disable=None)
+        for key, value in entries:
+            datum = parse_datum(value, entry_name(source, key))
+            shapes.add(datum_shape(datum, entry_name(source, key)))
+            labels.append(datum.label)
+            digest.update(b"%d %d\n" % (len(key), len(value)))
+            digest.update(key)
+            digest.update(value)
+    if len(labels) != count:
+        raise DriverError(f"{source} says {count} entries and has {len(labels)}: {AGAIN}")
+    _check_companions(source, np.array(labels))
+    return Entries(count, _common(shapes), (min(labels), max(labels)), digest.hexdigest())
+
+
+def _common(shapes: Iterable[tuple[int, int, int]]) -> tuple[int | None, ...]:
+    return tuple(sides[0] if all(one == other for one, other in pairwise(sides)) else None for sides in zip(*shapes))
+
+
+def _check_companions(source: Path, labels: np.ndarray) -> None:
+    path, meta = source / "labels.npy", read_meta(source)
+    if path.exists():
+        found = read_array(path, "list of labels", "iub")
+        # of several labels an image the entries hold none: their own database is compared where it is read
+        agree = len(found) == len(labels) if meta.get("several_labels") else np.array_equal(found, labels)
+        if not agree:
+            raise DriverError(f"{path} has other labels than the entries of the database: {AGAIN}")
+    count = meta.get("count", len(labels))
+    if count != len(labels):
+        raise DriverError(f"{source / 'meta.json'} says {count} images, the database has {len(labels)}: {AGAIN}")
