@@ -9,8 +9,8 @@ STATIC_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xm
 
 
 def search_page() -> str:
-    """The page. What it shows comes from the API, by its scripts."""
-    return render("search.html")
+    """The page. What it shows comes from the API, by its scripts, which are all asked for at once."""
+    return render("search.html", scripts=[name for name in static_files() if name.endswith(".js")])
 
 
 def static_files() -> dict[str, bytes]:

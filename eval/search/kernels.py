@@ -441,11 +441,19 @@ def distances_to_all(columns, queries, distances):
 def count_by_distance(distances, labels, label, counts):
     """How many entries lie at each distance (N,), and how many of them have one label: into counts (2, levels).
 
-    labels (N,) integers.
+    labels (N,) integers. Four counters in turns, as in `count_all`.
     """
-    for i in range(len(distances)):
-        counts[0, distances[i]] += 1
-        counts[1, distances[i]] += labels[i] == label
+    counters = np.zeros((4, 2, counts.shape[1]), np.int64)
+    whole = len(distances) // 4 * 4
+    for i in range(0, whole, 4):
+        for lane in range(4):
+            counters[lane, np.intp(labels[i + lane] == label), distances[i + lane]] += 1
+    for i in range(whole, len(distances)):
+        counters[0, np.intp(labels[i] == label), distances[i]] += 1
+    for lane in range(4):
+        for distance in range(counts.shape[1]):
+            counts[0, distance] += counters[lane, 0, distance] + counters[lane, 1, distance]
+            counts[1, distance] += counters[lane, 1, distance]
 
 
 @compiled

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pages.search_page import STATIC_TYPES, search_page, static_files
+from serving.bodies import Bodies
 from serving.collection import Collection, Query, Wish
 from serving.faults import Fault
 from serving.gate import REPORT_POLICY, Address, Gate
@@ -26,9 +27,6 @@ from serving.run_view import figure_path, run_facts
 from serving.served import Served
 from serving.work import Workers
 
-MOST_BODY = 20 << 20
-MOST_READ = 4 * MOST_BODY
-BODY_S = 30.0           # for a whole body to come
 TOP_K = 10
 KEPT_THUMBS = 4096
 PARAMETERS = {"of", "id", "k", "T", "search", "pool"}
@@ -84,6 +82,7 @@ class Api:
     def __init__(self, served: Served, workers: Workers):
         self.served, self.workers = served, workers
         self.static_files = static_files()
+        self.bodies = Bodies()
         self.maps: dict[tuple, asyncio.Task] = {}
 
     async def page(self, _: Request) -> Response:
@@ -114,7 +113,8 @@ class Api:
             if of is None:
                 raise Fault(404, f"No image of this run has the id {request.query_params['id']!r}.")
         if of is None:
-            return await self._uploaded(collection, await body_of(request))
+            async with self.bodies.of(request) as image:
+                return await self._uploaded(collection, image)
         split, _, row = of.rpartition("/")
         if split == "upload":
             return self.served.upload(row)[0].again()
@@ -214,27 +214,6 @@ def number(request: Request, name: str, otherwise: int | None) -> int | None:
         return int(text)
     except ValueError:
         raise Fault(400, f"{name} = {text}: give a whole number.") from None
-
-
-async def body_of(request: Request) -> bytes:
-    """The request's body. Fault 413 for more than 20 MB, 408 for one that does not come to its end.
-
-    A client that is still sending does not read why it should not: some more is read, and thrown away.
-    """
-    body, length = bytearray(), 0
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for chunk in request.stream():
-                length += len(chunk)
-                if length <= MOST_BODY:
-                    body += chunk
-                elif length > MOST_READ:
-                    break
-    except TimeoutError:
-        raise Fault(408, f"The image did not come within {BODY_S:.0f} s.") from None
-    if length > MOST_BODY:
-        raise Fault(413, f"The image has more than {MOST_BODY >> 20} MB: make it smaller.")
-    return bytes(body)
 
 
 @lru_cache(KEPT_THUMBS)

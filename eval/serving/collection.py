@@ -8,7 +8,7 @@ import numpy as np
 
 from basics.files import read_json
 from basics.program import EvalError
-from search.answers import AskedDatabase, describe, results_radius, votes
+from search.answers import AskedDatabase, Lists, describe, results_radius, votes
 from search.codes import binarise, pack
 from search.feature_set import Split, check_pair, load_split
 from search.kernels import count_by_distance
@@ -122,17 +122,16 @@ class Collection:
         radius = self.default_radius if wish.radius is None else wish.radius
         found = self.asked.lists(query.code, query.fc7 if fine_wanted else None, wish.top_k, radius, threads=1)
         hamming = found.hamming[0]
-        searches = {}
+        pool, searches = np.flatnonzero(hamming < found.radius), {}
         if wish.search != "hdl":
             searches["bcs"] = self._coarse_list(query, found.nearest[0][0, :wish.top_k], hamming)
         if found.fine is not None:
-            searches["hdl"] = self._fine_list(query, found, hamming)
-        inside = hamming < found.radius
+            searches["hdl"] = self._fine_list(query, found, hamming, pool)
         told = self._told(query) | {
             "k": wish.top_k, "T": found.radius, "default_T": self.default_radius, "bits": self.database.bits,
-            "database": len(self.database), "pool": int(np.count_nonzero(inside)), "searches": searches}
+            "database": len(self.database), "pool": len(pool), "searches": searches}
         if wish.pool:
-            told |= self._pool(query, hamming, inside)
+            told |= self._pool(query, hamming, pool)
         told["seconds"] = query.told.get("seconds", {}) | found.seconds | {"server": time.perf_counter() - started}
         return told
 
@@ -150,10 +149,10 @@ class Collection:
                 result["fc7"] = float(distance)
         return {"results": self._judged(query, results), "votes": votes(results)}
 
-    def _fine_list(self, query: Query, found, hamming: np.ndarray) -> dict:
+    def _fine_list(self, query: Query, found: Lists, hamming: np.ndarray, pool: np.ndarray) -> dict:
         ids = found.fine.ids[0]
         results = describe(self.database, ids, hamming[ids], found.fine.euclidean[0])
-        for result, rank in zip(results, coarse_ranks(ids, hamming, found.radius, found.nearest[0][0])):
+        for result, rank in zip(results, coarse_ranks(ids, hamming, pool, found.nearest[0][0])):
             result["rank_by_codes"] = rank
         return {"results": self._judged(query, results), "votes": votes(results)}
 
@@ -170,7 +169,7 @@ class Collection:
         label = self.database.labels[row]
         return bool((label & query.label).any() if np.ndim(label) else label == query.label)
 
-    def _pool(self, query: Query, hamming: np.ndarray, inside: np.ndarray) -> dict:
+    def _pool(self, query: Query, hamming: np.ndarray, pool: np.ndarray) -> dict:
         """Histogram of distances 0..bits, that of the query's own class where it is known, the pool's classes."""
         labels, label = self.database.labels, query.label
         if label is not None and labels.ndim == 2:      # several labels: alike is what shares one
@@ -179,7 +178,7 @@ class Collection:
         count_by_distance(hamming, labels if labels.ndim == 1 else hamming, 0 if label is None else label, counts)
         every, same = counts[:, :self.database.bits + 1].tolist()
         return {"histogram": every, "histogram_same": None if label is None else same,
-                "pool_classes": self._mix(np.flatnonzero(inside))}
+                "pool_classes": self._mix(pool)}
 
     def _mix(self, rows: np.ndarray) -> list[tuple[str, int]]:
         """[(class, images)] of some rows, most first, the rest together as "others"."""
@@ -196,19 +195,19 @@ class Collection:
         return mix + [("others", rest)] * (rest > 0)
 
 
-def coarse_ranks(ids: np.ndarray, hamming: np.ndarray, radius: int, nearest: np.ndarray) -> list[int]:
+def coarse_ranks(ids: np.ndarray, hamming: np.ndarray, pool: np.ndarray, nearest: np.ndarray) -> list[int]:
     """The places (from 1) that results of the second stage have by codes alone: by distance, then row.
 
-    A result outside the pool fills the list in Hamming order, so it is among the nearest.
+    hamming: (N,) distances; pool: its rows, ascending. A result outside the pool fills the list in Hamming order, so it
+    is among the nearest.
     """
-    pool = np.flatnonzero(hamming < radius)
     near = hamming[pool]
     places = {int(row): place for place, row in enumerate(nearest, start=1)}
 
     def rank(row):
-        if hamming[row] >= radius:
-            return places[int(row)]
         before = np.searchsorted(pool, row)
+        if before == len(pool) or pool[before] != row:
+            return places[int(row)]
         return 1 + int(np.count_nonzero(near < hamming[row]) + np.count_nonzero(near[:before] == hamming[row]))
 
     return [rank(row) for row in ids]

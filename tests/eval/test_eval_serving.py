@@ -1,5 +1,6 @@
 """What serve.py answers from, without a server: packages, several labels, codes alone. No Caffe."""
 
+import asyncio
 import hashlib
 import json
 
@@ -9,6 +10,7 @@ from evaluation_cases import write_split
 
 import query
 from basics.program import EvalError
+from serving.bodies import Bodies
 from serving.collection import Collection, Wish
 from serving.faults import Fault
 from serving.place import package_place, run_place
@@ -88,6 +90,35 @@ def test_unless_evaluated_t_is_that_of_the_query(tmp_path):
     found = collection.answer(collection.query_of_row("train", 9), Wish(10, None, "both"))
     assert found["default_T"] is None
     assert found["pool"] >= 100 > sum(found["histogram"][:found["T"] - 1])
+
+
+class Coming:
+    """A request whose body comes in pieces."""
+
+    def __init__(self, *pieces):
+        self.pieces = pieces
+
+    async def stream(self):
+        for piece in self.pieces:
+            await asyncio.sleep(0)
+            yield piece
+
+
+def test_bodies_that_are_here_at_one_time_have_a_limit():
+    bodies = Bodies(most_held=10)
+
+    async def hold():
+        async with bodies.of(Coming(b"1234", b"5678")) as first:
+            assert first == b"12345678"
+            with pytest.raises(Fault, match="Too many images come"):
+                async with bodies.of(Coming(b"ab", b"c")):
+                    pass
+            assert bodies.held == 8
+            async with bodies.of(Coming(b"ab")) as second:
+                assert second == b"ab"
+        assert bodies.held == 0
+
+    asyncio.run(hold())
 
 
 def test_nan_codes_of_the_net_are_a_sentence(tmp_path):
