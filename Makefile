@@ -346,7 +346,7 @@ yahoo1m-size: .venv/.requirements  ## the paper's largest experiment in its size
 ##@ Check
 .PHONY: test lint gpu-check gpu-checked
 test: $(CAFFE_READY) .venv/.test  ## all tests; sets up what they need, Caffe build included
-	@$(PYTHON) -m pytest -q tests $(PYTEST_OPTIONS)
+	@$(PYTHON) -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile tests $(PYTEST_OPTIONS)
 
 lint: .venv/.dev  ## ruff, with the rules of pyproject.toml
 	@.venv/bin/ruff check .
