@@ -12,7 +12,7 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 
 # ---------------------------------------------------------------- variables: `make` prints this table
 #= DATASET=cifar10     cifar10, mnist, or digits; others with python/net_template.py
-#= NET=caffenet        caffenet or lenet
+#= NET=caffenet        caffenet, ssdh (the authors' follow-up of 2017) or lenet
 #= BITS=48             code length
 #= RUN=                name of the run, a folder below runs/; <DATASET>_<NET>_<BITS> unless given
 #=                     (_schedule<SCHEDULE> behind it where that is given)
@@ -22,17 +22,21 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= GPU=auto            auto, none, an index, or several for training: GPU=0,1
 #= ENGINE=             of layers on the CPU: onednn (default) or caffe, stock Caffe bit for bit
 #= THREADS=            on the CPU; the processors this process may use unless given
-#= SEED=1              of training
+#= SEED=               of training; the solver's (42 for ssdh), else 1
 #= ITERS=              train up to this iteration
 #= SCHEDULE=           train this part of the solver's schedule: 0.1 is a tenth
 #= ITER_SIZE=          cut a batch into this many parts, for a small GPU
 #= PROTOCOL=authors    pre-processing of extraction: authors or caffe
 #= PRETRAINED_BLOB=fc7 what es-pretrained ranks
 #= IMAGE=              query: an image, a directory of images or a list of them
-#= FILE= OUT=          upgrade, export: the file to read and the one to write
+#= IMAGES=             add: a file, a directory or a list of images
+#= PORT=8000 HOST=     serve: where; HOST= another address than this machine's own, with a token
+#= PACKAGE=            query, serve: a folder that make package made, in place of a run
+#= FILE= OUT=          upgrade, export, package: the file to read and the one (or the folder) to write
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
 #= LARGE=              bench-eval: also a database of this many images
-#= DATA_OPTIONS= TRAIN_OPTIONS= EXTRACT_OPTIONS= EVAL_OPTIONS= EXPORT_OPTIONS= PYTEST_OPTIONS=
+#= DATA_OPTIONS= TRAIN_OPTIONS= EXTRACT_OPTIONS= EVAL_OPTIONS= EXPORT_OPTIONS= PACKAGE_OPTIONS= PYTEST_OPTIONS=
+#= YAHOO_OPTIONS=
 #=                     further words for a program, read as the shell reads them (--help of the program lists them)
 NET_GIVEN := $(NET)
 DATASET_GIVEN := $(DATASET)
@@ -41,13 +45,12 @@ NET ?= caffenet
 BITS ?= 48
 RUN ?= $(DATASET)_$(NET)_$(BITS)$(SCHEDULE:%=_schedule%)
 GPU ?= auto
-SEED ?= 1
 PROTOCOL ?= authors
 PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
 # Not what depends on others: an inner make decides anew, by the DATASET and NET that it is given.
 EXPORTED := BITS DATA WEIGHTS GPU SEED ITERS ITER_SIZE SCHEDULE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
-    RELEASED EXPECTED LARGE ASKED ENGINE THREADS
+    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE IMAGES
 export $(EXPORTED)
 
 # What each target takes: others are refused, so that `make demo BITS=12` does not quietly train 48 bits. Targets that
@@ -73,19 +76,27 @@ TAKES_features := $(EXPERIMENT)
 TAKES_experiment := $(EXPERIMENT)
 TAKES_evaluate := $(A_RUN) EVAL_OPTIONS
 TAKES_es-pretrained := $(A_RUN) $(CPU) WEIGHTS PRETRAINED_BLOB PROTOCOL GPU EXTRACT_OPTIONS EVAL_OPTIONS
-TAKES_query := $(A_RUN) $(CPU) IMAGE PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_query := $(A_RUN) $(CPU) IMAGE PACKAGE PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_add := $(A_RUN) $(CPU) IMAGES GPU
+TAKES_serve := $(A_RUN) $(CPU) PACKAGE PORT HOST PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_package := $(A_RUN) OUT PACKAGE_OPTIONS
 TAKES_export := $(A_RUN) FILE OUT EXPORT_OPTIONS
 TAKES_upgrade := FILE OUT
 TAKES_compare-cifar := $(CPU) RUN BITS RELEASED EXPECTED DATA PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_test := PYTEST_OPTIONS REAL_DATA
+TAKES_torture := TORTURE_OPTIONS
 TAKES_lint :=
 TAKES_gpu-check := NET DATA WEIGHTS GPU CAFFE_TESTS
 TAKES_bench := DATA
 TAKES_bench-eval := LARGE
+TAKES_bench-serve := $(A_RUN) $(CPU) LARGE
+TAKES_yahoo1m-size := YAHOO_OPTIONS
 NEEDS_query := IMAGE
 NEEDS_train := DATA
 NEEDS_upgrade := FILE
 NEEDS_export := OUT
+NEEDS_package := OUT
+NEEDS_add := IMAGES
 
 DOLLAR := $$
 FORBIDDEN := $(DOLLAR) % \# : ; & | < > * ? [ ] { } ( ) ! ~ \ " ' ` , =
@@ -114,7 +125,7 @@ endif
 help:
 	@echo 'make TARGET [VARIABLE=value ...]'
 	@awk -F '  ## ' 'FNR == 1 && NR > 1 {print "\nCaffe"} /^##@ / {print "\n" substr($$0, 5)} \
-	    /^[a-z][a-z-]*:.*  ## / {sub(/:.*/, "", $$1); printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	    /^[a-z][a-z0-9-]*:.*  ## / {sub(/:.*/, "", $$1); printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo 'Variables, with their defaults'; sed -n 's/^#= /  /p' $(firstword $(MAKEFILE_LIST))
 
 # ---------------------------------------------------------------- environment: Debian packages and .venv
@@ -136,6 +147,12 @@ build/.apt-packages: third_party/apt.sh $(APT_LISTS)
 
 .venv/.bench: requirements-bench.txt .venv/.requirements
 	@$(PIP_INSTALL) requirements-bench.txt && touch $@
+
+.venv/.serve: requirements-serve.txt .venv/.requirements
+	@$(PIP_INSTALL) requirements-serve.txt && touch $@
+
+.venv/.test: requirements-test.txt .venv/.serve
+	@$(PIP_INSTALL) requirements-test.txt && touch $@
 
 .venv/.dev: requirements-dev.txt .venv/.requirements
 	@$(PIP_INSTALL) requirements-dev.txt && touch $@
@@ -236,7 +253,7 @@ $(DATA_DIR)/.complete: | inputs $(CAFFE_READY) $(NET_NEEDS)
 	@touch $@
 
 $(MODEL): $(DATA_DIR)/.complete $(PROTOTXT)/solver.prototxt ask
-	@$(CAFFE_PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) $(START) --seed "$$SEED" \
+	@$(CAFFE_PYTHON) python/train.py --solver $(PROTOTXT)/solver.prototxt --run $(RUN_DIR) $(START) $${SEED:+--seed "$$SEED"} \
 	    --gpu "$$GPU" $(ON_CPU) $${ITERS:+--iterations "$$ITERS"} $${ITER_SIZE:+--iter-size "$$ITER_SIZE"} \
 	    $${SCHEDULE:+--schedule "$$SCHEDULE"} $(TRAIN_OPTIONS)
 
@@ -263,14 +280,32 @@ es-pretrained: finished-run $(CAFFE_READY)  ## add the paper's fourth search to 
 	@$(MAKE) evaluate
 
 ##@ Look
-.PHONY: query export upgrade finished-run
+.PHONY: query serve add package export upgrade finished-run
 finished-run:
 	@ls $(FEATURES) >/dev/null 2>&1 || { \
 	    echo "$$ASKED: $(RUN_DIR) has no features; RUN= names a finished run:" $$(ls runs 2>/dev/null) >&2; exit 1; }
 
-query: finished-run $(CAFFE_READY)  ## ask a run about new images: RUN=name IMAGE=file, directory or list
-	@$(EXTRACT) --run $(RUN_DIR) --images "$$IMAGE" --out $(RUN_DIR)/query/features $(EXTRACT_OPTIONS)
-	@$(PYTHON) eval/query.py --queries $(RUN_DIR)/query/features --features $(RUN_DIR)/features --out $(RUN_DIR)/query
+# A package is read only: what it answers lies beside other generated files.
+ASKED_MODEL := $(if $(value PACKAGE),--package "$$PACKAGE",--run $(RUN_DIR))
+ASKED_CODES := $(if $(value PACKAGE),--package "$$PACKAGE",--features $(RUN_DIR)/features)
+ANSWERS := $(if $(value PACKAGE),build/query,$(RUN_DIR)/query)
+query: $(if $(value PACKAGE),,finished-run) $(CAFFE_READY)  ## ask a run (RUN=) or package (PACKAGE=) about new images: IMAGE=file, directory or list
+	@$(EXTRACT) $(ASKED_MODEL) --images "$$IMAGE" --out $(ANSWERS)/features $(EXTRACT_OPTIONS)
+	@$(PYTHON) eval/query.py --queries $(ANSWERS)/features $(ASKED_CODES) --out $(ANSWERS)
+
+add: finished-run $(CAFFE_READY)  ## add images to a run's database: RUN= IMAGES=file, directory or list
+	@$(CAFFE_PYTHON) python/add.py --run $(RUN_DIR) --images "$$IMAGES" --gpu "$${GPU%%,*}" $(ON_CPU)
+
+package: finished-run $(CAFFE_READY)  ## a run to hand on, net to model card, in one folder: RUN= OUT=folder
+	@$(PYTHON) python/package.py --run $(RUN_DIR) --out "$$OUT" $(PACKAGE_OPTIONS)
+
+# Searches run side by side, each on one thread; the net has a process of its own.
+SERVER := OPENBLAS_NUM_THREADS=1 $(PYTHON)
+NET_PROCESS = env -u OPENBLAS_NUM_THREADS $(CAFFE_PYTHON) python/embed.py
+serve: $(if $(value PACKAGE),,finished-run) .venv/.serve $(CAFFE_READY)  ## a page and an API to search by looking: RUN=demo (or PACKAGE=) PORT=8000
+	@$(SERVER) eval/serve.py $(ASKED_CODES) --port "$${PORT:-8000}" $${HOST:+--host "$$HOST"} \
+	    --net $(NET_PROCESS) $(ASKED_MODEL) $(if $(value PACKAGE),,--images-of $(RUN_DIR)/features) \
+	    --protocol "$$PROTOCOL" --gpu "$${GPU%%,*}" $(ON_CPU) $(EXTRACT_OPTIONS)
 
 export: $(CAFFE_READY)  ## a run's net and weights as ONNX, checked against Caffe: RUN= (or FILE=) OUT=model.onnx
 	@$(PYTHON) python/export.py $(if $(value FILE),--weights "$$FILE",--run $(RUN_DIR)) --out "$$OUT" $(EXPORT_OPTIONS)
@@ -281,7 +316,7 @@ upgrade: $(CAFFE_READY)  ## bring a net, solver or caffemodel of an older Caffe 
 ##@ Compare
 # RELEASED= names any caffemodel of this family; only the 48-bit one has an address. EXTRACT_OPTIONS= is for models with
 # other layer names (--net deploy.prototxt --latent-blob name --feature-blob name).
-.PHONY: compare-cifar released-model bench bench-eval
+.PHONY: compare-cifar released-model bench bench-eval bench-serve yahoo1m-size
 RELEASED_DIR := runs/released_$(BITS)
 RELEASED_FILE := "$${RELEASED:-$(FETCHED)/KevinNet_CIFAR10_48.caffemodel}"
 released-model: .venv/.requirements
@@ -302,10 +337,20 @@ bench: .venv/.bench $(CAFFE_READY)  ## layers beside PyTorch, databases and driv
 bench-eval: .venv/.bench  ## search and mAP against faiss and the usual loops (LARGE=1000000: also that many images)
 	@$(PYTHON) eval/bench_eval.py $${LARGE:+--large "$$LARGE"}
 
+bench-serve: finished-run .venv/.serve $(CAFFE_READY)  ## the server under 1, 8 and 64 clients, uploads to the net of RUN= (LARGE=1000000: also that many images)
+	@$(SERVER) eval/bench_serve.py --run $(RUN_DIR) $${LARGE:+--large "$$LARGE"} \
+	    --net $(NET_PROCESS) --run $(RUN_DIR) --gpu none $(ON_CPU)
+
+yahoo1m-size: .venv/.requirements  ## the paper's largest experiment in its size, on made-up features (12 GB of disk)
+	@$(PYTHON) eval/bench_yahoo1m.py --out build/yahoo1m $(YAHOO_OPTIONS)
+
 ##@ Check
-.PHONY: test lint gpu-check gpu-checked
-test: $(CAFFE_READY)  ## all tests; sets up what they need, Caffe build included
+.PHONY: test torture lint gpu-check gpu-checked
+test: $(CAFFE_READY) .venv/.test  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q tests $(PYTEST_OPTIONS)
+
+torture: $(CAFFE_READY)  ## bad inputs by the hundred, kills, full disks: about 25 minutes (TORTURE_OPTIONS=, e.g. --seed 2)
+	@cd tests && ../$(PYTHON) -m torture $(TORTURE_OPTIONS)
 
 lint: .venv/.dev  ## ruff, with the rules of pyproject.toml
 	@.venv/bin/ruff check .

@@ -18,9 +18,10 @@ from basics.rows import default_threads
 from benchmarks.contests import TOP_K, bench_codes, bench_cost, bench_defeat, bench_fine, bench_sizes
 from benchmarks.large import bench_large
 from benchmarks.made_up import Side, synthetic, uniform
+from benchmarks.tradeoff import bench_tradeoff
 from search.feature_set import load_features
 
-CONTESTS = ("codes", "sizes", "fine", "defeat", "cost")
+CONTESTS = ("codes", "sizes", "fine", "defeat", "cost", "tradeoff")
 SIZES = (1000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 
@@ -38,6 +39,7 @@ class BenchOptions:
     only: list[str]
     large: int
     scratch: Path | None
+    picture: Path | None
     out: Path | None
 
     @property
@@ -60,6 +62,7 @@ def parse_arguments(argv: list[str] | None) -> BenchOptions:
     add("--large", type=int, default=0, metavar="IMAGES",
         help="single queries against so many; needs 4 bytes a unit on disk")
     add("--scratch", type=Path, help="where --large writes (default: the system's)")
+    add("--picture", type=Path, help="file for the picture of precision against time (PNG, SVG or PDF)")
     add("--out", type=Path, help="JSON file for the figures")
     options = BenchOptions(**vars(parser.parse_args(argv)))
     if min(options.queries, options.database, options.rounds, *options.bits, *options.sizes) < 1:
@@ -77,7 +80,7 @@ def bench(options: BenchOptions) -> dict:
     if "defeat" in options.only:
         title = f"fc7 that no screen helps with, {options.size} x {options.dimension:,}"
         figures["defeat"] = bench_defeat(title, options.queries, options.database, options.dimension, options.rounds)
-    if {"fine", "cost"} & set(options.only):
+    if {"fine", "cost", "tradeoff"} & set(options.only):
         figures |= bench_fc7(options)
     if options.features:
         figures["features"] = bench_features(options)
@@ -101,6 +104,9 @@ def bench_fc7(options: BenchOptions) -> dict:
         found["fine"] = bench_fine(f"fc7, {options.size} x {options.dimension:,}", *sides, options.rounds)
     if "cost" in options.only:
         found["cost"] = bench_cost(*sides)
+    if "tradeoff" in options.only:
+        title = f"{options.size}, {options.bits[0]} bits, fc7 of {options.dimension:,}: precision against time"
+        found["tradeoff"] = bench_tradeoff(title, *sides, options.picture)
     return found
 
 
@@ -112,6 +118,8 @@ def bench_features(options: BenchOptions) -> dict:
     found = {"codes": bench_codes(f"mAP@{TOP_K}, {size}", *sides, options.rounds)}
     if "fine" in options.only and all(side.fc7 is not None for side in sides):
         found["fine"] = bench_fine(f"fc7, {size}", *sides, options.rounds)
+    if "tradeoff" in options.only and all(side.fc7 is not None for side in sides):
+        found["tradeoff"] = bench_tradeoff(f"precision against time, {size}", *sides, options.picture)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Evaluate one run: search, measure, write results.json, search-*.npz and report.html.
+"""Evaluate one run: search, measure, write results.json, search-*.npz, codes-*.npy and report.html.
 
     .venv/bin/python eval/evaluate.py --features runs/demo/features --out runs/demo/eval
 
@@ -15,8 +15,8 @@ from basics.program import positive, run_program
 from measures.baselines import METHODS
 from measures.evaluation import Evaluation, EvaluationOptions, load_evaluation
 from measures.results import score
-from measures.saved import is_current, load_lists, search_and_save, search_is_saved
-from pages.html_page import page_key
+from measures.saved import is_current, load_lists, save_codes, search_and_save, search_is_saved
+from pages.parts import page_key
 from pages.report import write_report
 from pages.summary import evaluation_summary
 from search.protocols import PROTOCOLS, Protocol
@@ -41,6 +41,7 @@ def evaluate(evaluation: Evaluation) -> dict:
     options = evaluation.options
     if not (options.score_only or options.if_changed and search_is_saved(evaluation)):
         search_and_save(evaluation)
+    save_codes(evaluation)
     rankings = load_lists(evaluation)
     results = score(evaluation, rankings)
     write_json(evaluation.out.results, results)

@@ -2,6 +2,7 @@
 
     .venv/bin/python eval/query.py --queries runs/demo/query/features --features runs/demo/features \\
         --out runs/demo/query
+    .venv/bin/python eval/query.py --queries new/features --package cifar10_48 --out new
 
 --queries holds what was extracted for the images by the run's own net: latent.npy, ids.txt, fc7.npy for the second
 stage, thumbs.npy for the pictures; either directly or in test/.
@@ -15,16 +16,18 @@ from basics.files import locked_folder, write_json
 from basics.program import EvalError, run_program
 from pages.answers_page import write_page
 from pages.summary import answer_line
-from search.answers import TOP_K, answer, load_queries, run_radius
+from search.answers import TOP_K, answer, load_queries, results_radius, run_radius
 from search.feature_set import check_pair, load_split
+from search.package import check_package
 
 
 @dataclass(frozen=True)
 class QueryOptions:
-    """radius None: that of the run's evaluation, or chosen from the queries."""
+    """features or package is given. radius None: that of the run's evaluation, or chosen from the queries."""
 
     queries: Path
-    features: Path
+    features: Path | None
+    package: Path | None
     out: Path
     top_k: int
     radius: int | None
@@ -34,7 +37,9 @@ def parse_arguments(argv: list[str] | None) -> QueryOptions:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--queries", type=Path, required=True, help="features of the new images")
-    add("--features", type=Path, required=True, help="features of the run; its train/ is the database")
+    database = parser.add_mutually_exclusive_group(required=True)
+    database.add_argument("--features", type=Path, help="features of the run; its train/ is the database")
+    database.add_argument("--package", type=Path, help="a package (python/package.py) whose codes are the database")
     add("--out", type=Path, required=True, help="directory for answers.json and answers.html")
     add("--top-k", type=int, default=TOP_K, help="results an image (default: %(default)s)")
     add("--radius", type=int, help="T: pool = Hamming distance < T (default: that of the run's evaluation, "
@@ -47,9 +52,11 @@ def parse_arguments(argv: list[str] | None) -> QueryOptions:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse_arguments(argv)
-    queries, database = load_queries(options.queries), load_split(options.features / "train")
+    if options.package:
+        check_package(options.package)
+    queries, database = load_queries(options.queries), load_split(options.package or options.features / "train")
     check_pair(queries, database)
-    radius = run_radius(options.features) if options.radius is None else options.radius
+    radius = default_radius(options) if options.radius is None else options.radius
     with locked_folder(options.out):
         answers = answer(queries, database, options.top_k, radius)
         write_json(options.out / "answers.json", answers)
@@ -58,6 +65,11 @@ def main(argv: list[str] | None = None) -> int:
         print(answer_line(entry))
     print(f"pictures: {options.out / 'answers.html'}")
     return 0
+
+
+def default_radius(options: QueryOptions) -> int | None:
+    """The T that the run or package was evaluated with; None if it was not."""
+    return results_radius(options.package / "results.json") if options.package else run_radius(options.features)
 
 
 if __name__ == "__main__":

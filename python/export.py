@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from nets.blobs import CODES, FC7
+from nets.blobs import FC7, OWN
 from onnx_export.options import ExportOptions
 from process.errors import DriverError
 from process.guard import run_guarded
@@ -33,7 +33,8 @@ def parse_arguments(argv: Sequence[str] | None) -> ExportOptions:
                              "it)")
     parser.add_argument("--weights", type=Path, help="caffemodel")
     parser.add_argument("--out", type=Path, required=True, help="file to write; must not exist")
-    parser.add_argument("--latent-blob", default=CODES, help="blob of the latent layer, or none")
+    parser.add_argument("--latent-blob", default=OWN,
+                        help="blob of the latent layer, or none (own: whichever of this project's names the net has)")
     parser.add_argument("--feature-blob", default=FC7, help="blob of the features, or none")
     parser.add_argument("--trust-net", action="store_true",
                         help="take a net whose layers do more than compute: they can read and write files and run code")

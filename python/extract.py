@@ -15,50 +15,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from features.options import PROTOCOLS, ExtractOptions
-from nets.blobs import CODES, FC7
+from features.options import ExtractOptions, add_model_options, add_pre_processing_options, check_options
 from process.cpu import add_cpu_options, use_cpu
-from process.errors import DriverError
 from process.guard import run_guarded
 from process.outputs import refuse_inputs_as_outputs
 from process.program import run_program
-from process.run_folder import RunFolder
 
 
 def parse_arguments(argv: Sequence[str] | None) -> ExtractOptions:
     """Options of the command line. DriverError when the run is missing, or an output would be an input."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    _add_model(parser)
+    add_model_options(parser)
     _add_images(parser)
     parser.add_argument("--out", type=Path, required=True,
                         help="folder of the features, e.g. runs/x/features/test; with --databases their parent")
-    _add_pre_processing(parser)
-    parser.add_argument("--batch", type=int, help="images a forward pass (default: the deploy net's)")
+    add_pre_processing_options(parser)
     parser.add_argument("--thumbs", type=int,
                         help="side of the pictures kept for the report, 0 for none (default: by the images)")
-    parser.add_argument("--gpu", default="auto", metavar="auto|none|N", help="device")
     add_cpu_options(parser)
-    parser.add_argument("--any-memory", action="store_true",
-                        help="extract even where the GPU's memory is estimated to be too small")
-    parser.add_argument("--trust-net", action="store_true",
-                        help="take a net whose layers do more than compute: they can read and write files and run code")
     options = ExtractOptions(**vars(parser.parse_args(argv)))
-    _check(parser, options)
+    check_options(parser, options)
+    refuse_inputs_as_outputs(options.folders, options.inputs)
     return options
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", type=lambda text: RunFolder(Path(text)), metavar="DIR",
-                        help="a run's folder: its deploy net, final weights, mean image and scale are the defaults")
-    parser.add_argument("--initial", action="store_true",
-                        help="with --run: the weights it started from, not its final ones")
-    parser.add_argument("--net", type=Path,
-                        help="deploy prototxt (default: the run's; without one, the template's where the weights fit "
-                             "it)")
-    parser.add_argument("--weights", type=Path, help="caffemodel")
-    parser.add_argument("--latent-blob", default=CODES, help="blob of the latent layer, or none")
-    parser.add_argument("--feature-blob", default=FC7, help="blob of the features, or none")
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
@@ -69,27 +48,6 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
                         help="both splits: {train,test}_originals_lmdb in it, or {train,test}_lmdb where there are no "
                              "originals")
     parser.add_argument("--root", type=Path, default=Path(), help="folder that the paths of a list are relative to")
-
-
-def _add_pre_processing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="authors", help="pre-processing")
-    parser.add_argument("--mean", metavar="FILE|none", help="mean image (.binaryproto or .npy), or none")
-    parser.add_argument("--scale", type=float, help="factor on the pixels after the mean (default: the run's, else 1)")
-    parser.add_argument("--resize", type=int,
-                        help="side images are resized to before the crop, without a mean image, which tells it "
-                             "(default: the run's images', else the net's input)")
-
-
-def _check(parser: argparse.ArgumentParser, options: ExtractOptions) -> None:
-    if options.latent_blob == options.feature_blob == "none":
-        parser.error("nothing to extract: --latent-blob and --feature-blob are both none")
-    if options.batch is not None and options.batch < 1:
-        parser.error("--batch must be at least 1")
-    if options.initial and not options.run:
-        parser.error("--initial goes with --run")
-    if options.run and not options.run.path.is_dir():
-        raise DriverError(f"--run {options.run}: no such folder")
-    refuse_inputs_as_outputs(options.folders, options.inputs)
 
 
 def work(options: ExtractOptions) -> int:

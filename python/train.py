@@ -36,7 +36,8 @@ def parse_arguments(argv: Sequence[str] | None) -> TrainOptions:
     parser.add_argument("--schedule", type=float, default=1.0, metavar="F",
                         help="this part of the solver's schedule: max_iter, the learning rate's steps and the "
                              "intervals are multiplied by it (0.1: a tenth)")
-    parser.add_argument("--seed", type=int, default=1, help="of fillers, crops, mirrors and dropout")
+    parser.add_argument("--seed", type=int,
+                        help="of fillers, crops, mirrors and dropout (default: the solver's random_seed, else 1)")
     parser.add_argument("--gpu", default="auto", metavar="auto|none|N[,N]",
                         help="device; N,N: several GPUs, each with a batch of its own")
     add_cpu_options(parser)
@@ -65,7 +66,7 @@ def _check(parser: argparse.ArgumentParser, options: TrainOptions) -> None:
         parser.error("--test-every must be at least 0")
     if not 0 < options.schedule <= 1:
         parser.error("--schedule must be above 0 and at most 1")
-    if not 0 <= options.seed < 2**31:
+    if options.seed is not None and not 0 <= options.seed < 2**31:
         parser.error("--seed must be between 0 and 2147483647")
     if options.weights and not options.weights.is_file():
         raise DriverError(f"--weights {options.weights}: no such file. Give a caffemodel, or none to start from the "

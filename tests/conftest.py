@@ -60,6 +60,15 @@ def tiny_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def finished_run(tiny_run, tmp_path_factory):
+    """The small problem's run, extracted and evaluated: the folder it lies in. Not to be changed by tests."""
+    from finished_cases import finish
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    finish(tiny_run.folder, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_data():
     """Directory of the real data sets, named by the environment variable REAL_DATA."""
     folder = os.environ.get("REAL_DATA")

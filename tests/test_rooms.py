@@ -18,8 +18,11 @@ ROOMS = {
     "python/training": ("process", "caffe_files", "gpu"),
     "python/features": ("process", "caffe_files", "nets", "gpu"),
     "python/onnx_export": ("process", "caffe_files", "nets", "features"),
+    "python/packing": ("process", "caffe_files", "nets", "features", "onnx_export"),
     "python/checks": ("process", "caffe_files", "nets", "gpu", "training", "features"),
-    "python": ("process", "caffe_files", "nets", "gpu", "training", "features", "onnx_export", "checks"),
+    "python/embedding": ("process", "caffe_files", "nets", "gpu", "features"),
+    "python": ("process", "caffe_files", "nets", "gpu", "training", "features", "onnx_export", "packing", "embedding",
+               "checks"),
     "data_prep/prep": (),
     "data_prep/downloads": ("prep",),
     "data_prep/sources": ("prep", "downloads"),
@@ -29,8 +32,9 @@ ROOMS = {
     "eval/search": ("basics",),
     "eval/measures": ("basics", "search"),
     "eval/pages": ("basics", "search", "measures"),
+    "eval/serving": ("basics", "search", "measures", "pages"),
     "eval/benchmarks": ("basics", "search", "measures"),
-    "eval": ("basics", "search", "measures", "pages", "benchmarks"),
+    "eval": ("basics", "search", "measures", "pages", "serving", "benchmarks"),
 }
 FOLDERS = sorted({room.split("/")[0] for room in ROOMS})
 FILES = [path for room in ROOMS for path in sorted((REPO / room).glob("*.py"))]
@@ -85,7 +89,8 @@ def test_an_import_inside_a_function_gives_its_reason(path):
     assert [lines[number - 1] for number in sorted(late) if not re.search(r"  # \w", lines[number - 1])] == []
 
 
-@pytest.mark.parametrize("module", ["train", "extract", "export", "device_activations", "training.rank_guard"])
+@pytest.mark.parametrize("module", ["train", "extract", "export", "package", "embed", "device_activations",
+                                    "training.rank_guard"])
 def test_what_runs_before_the_fork_loads_neither_caffe_nor_opencv(module):
     """The guard's child has to be the first to load them."""
     code = f"import sys, {module}; print(*sys.modules.keys() & {{'caffe', 'cv2', 'numpy'}})"

@@ -120,9 +120,10 @@ def _kept_meta(path: Path, seed: int | None, image_format: ImageFormat) -> dict:
 
 def _print_summary(path: Path, meta: dict) -> None:
     shape = "x".join(str(meta[side] or "?") for side in ("channels", "height", "width"))
+    kind = "labels, several an image" if "several_labels" in meta else "classes"
     order = "in order" if meta["seed"] is None else f"shuffled with seed {meta['seed']}"
     print(f"{path}: {meta['count']} images {shape}{' PNG' if meta['encoded'] else ''}, "
-          f"{len(meta['classes'])} classes, {order}, {(path / 'data.mdb').stat().st_size / 1e6:.0f} MB")
+          f"{len(meta['classes'])} {kind}, {order}, {(path / 'data.mdb').stat().st_size / 1e6:.0f} MB")
 
 
 @contextmanager

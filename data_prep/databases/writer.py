@@ -22,7 +22,7 @@ from databases.pixels import encode_png, planar, resize, to_pixels
 from prep.errors import PrepError
 from prep.outputs import refuse_foreign_folder
 from prep.readers import read_json
-from sources.image_set import ImageSet, class_counts
+from sources.image_set import ImageSet
 
 _SIDE = {"type": ["integer", "null"]}
 META_SCHEMA = {"type": "object", "properties": {
@@ -32,7 +32,10 @@ META_SCHEMA = {"type": "object", "properties": {
 CHUNK = 32  # images a worker prepares at a time, written as one transaction
 FIRST_MAP_SIZE = 1 << 30
 NAMED_FAILURES = 5
-NAMES = ("data.mdb", "lock.mdb", "ids.txt", "labels.npy", "meta.json")  # all that a database's directory holds
+LABELS = "labels_lmdb"  # in the directory of images with several labels
+LABEL_CHUNK = 4096  # rows of a transaction
+# All that a database's directory holds.
+NAMES = ("data.mdb", "lock.mdb", "ids.txt", "labels.npy", "meta.json", LABELS)
 
 
 @dataclass(frozen=True)
@@ -137,9 +140,11 @@ def _write_entries(images: ImageSet, order: np.ndarray, partial: Path, image_for
                 kept += [replace(entry, datum=b"") for entry in entries]
             progress.update(len(entries) + len(failed))
     _report_failures(images, failures, destination, skip_unreadable)
-    lost = np.setdiff1d(images.labels, images.labels[[entry.row for entry in kept]])
-    if lost.size:
-        raise PrepError(f"{destination}: no readable image left of class {images.classes[lost[0]]!r}")
+    left = images.counts([entry.row for entry in kept])
+    lost = [name for name, before, now in zip(images.classes, images.counts(range(len(images))), left)
+            if before and not now]
+    if lost:
+        raise PrepError(f"{destination}: no readable image left of class {lost[0]!r}")
     return kept
 
 
@@ -176,11 +181,14 @@ def _prepare(images: ImageSet, row: int, image_format: ImageFormat) -> Entry:
     label, planes = int(images.labels[row]), planar(pixels)
     datum = serialize_datum(label, planes.shape, encode_png(pixels) if image_format.encoded else planes,
                             image_format.encoded)
-    return Entry(row, datum, content_digest(label, planes.shape, original), planes.shape, pixels is not original)
+    told = label if images.several is None else "".join(map(str, images.labels_of([row])[0]))
+    return Entry(row, datum, content_digest(told, planes.shape, original), planes.shape, pixels is not original)
 
 
-def content_digest(label: int, shape: tuple[int, int, int], original: np.ndarray) -> bytes:
+def content_digest(label: int | str, shape: tuple[int, int, int], original: np.ndarray) -> bytes:
     """SHA-256 of "label C H W\\n" as stored and of the decoded image before resizing.
+
+    Of several labels `label` has a 0 or 1 for each.
 
     Resizing adds nothing that these do not decide, and hashing its result would cost a quarter of the whole time.
     """
@@ -247,7 +255,8 @@ def _describe(images: ImageSet, kept: list[Entry], image_format: ImageFormat) ->
         "count": len(kept), "height": height, "width": width, "channels": channels,
         "encoded": image_format.encoded, "resized": sum(entry.resized for entry in kept),
         "source": images.source, "classes": list(images.classes),
-        "class_counts": class_counts(images.labels[[entry.row for entry in kept]], images.classes),
+        "class_counts": images.counts([entry.row for entry in kept]),
+        **({} if images.several is None else {"several_labels": True}),
         "fingerprint": fingerprint([entry.digest for entry in kept]),
     }
 
@@ -255,8 +264,22 @@ def _describe(images: ImageSet, kept: list[Entry], image_format: ImageFormat) ->
 def _write_companions(images: ImageSet, kept: list[Entry], directory: Path, meta: dict) -> None:
     rows = [entry.row for entry in kept]
     (directory / "ids.txt").write_text("".join(f"{images.ids[row]}\n" for row in rows), "utf-8", "surrogateescape")
-    np.save(directory / "labels.npy", images.labels[rows])
+    np.save(directory / "labels.npy", images.labels_of(rows))
+    if images.several is not None:
+        _write_label_database(images.labels_of(rows), directory / LABELS)
     (directory / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+
+
+def _write_label_database(labels: np.ndarray, directory: Path) -> None:
+    """The labels (N, L) of 0 and 1 as Datums of L channels, for a Data layer beside the images': a Datum has one label.
+
+    It lies within the images' database, so that both appear at once.
+    """
+    directory.mkdir()
+    with LmdbAppender(directory) as database:
+        for start in range(0, len(labels), LABEL_CHUNK):
+            database.append([serialize_datum(0, (labels.shape[1], 1, 1), row.tobytes(), encoded=False)
+                             for row in labels[start:start + LABEL_CHUNK]])
 
 
 def _replace(partial: Path, destination: Path) -> None:

@@ -1,7 +1,9 @@
 """Class folders, in a directory, tar or zip: train/<class>/* and test/<class>/*, or only <class>/*."""
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import NoReturn
 
 import numpy as np
 
@@ -56,16 +58,33 @@ class _Listing:
     def image_set(self, prefix: str) -> ImageSet:
         """Images of <prefix><class>/..., class by class, each sorted by name."""
         names, labels = [], []
+        self._refuse_alike()
         for label, class_name in enumerate(self.classes):
             found = [name for name in self._files if name.startswith(f"{prefix}{class_name}/")]
             if not found:
-                raise PrepError(f"{self._tree.path}: no images in the class folder {prefix}{class_name}/; "
-                                "fill it or remove the class everywhere")
+                self._refuse_empty(prefix, class_name)
             names += found
             labels += [label] * len(found)
         return ImageSet(names, np.array(labels, np.int64), self.classes,
                         lambda i: self._tree.read(self._base + names[i]),
                         {"description": f"class folders of {self._tree.path.name}"})
+
+    def _refuse_alike(self) -> None:
+        """One class in two spellings is a mistake, and a single folder on systems that do not tell them apart."""
+        spelled = {}
+        for name in self.classes:
+            other = spelled.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+            if other != name:
+                raise PrepError(f"{self._tree.path}: the classes {other!r} and {name!r} differ by case or spelling of "
+                                "accents only; put them together, or rename one")
+
+    def _refuse_empty(self, prefix: str, class_name: str) -> NoReturn:
+        other = next((f"{split}/" for split in SPLITS if f"{split}/" != prefix), "")
+        if prefix and f"{prefix}{class_name}" not in self._folders:
+            raise PrepError(f"{self._tree.path}: {other} has the class {class_name!r} and {prefix} has not; give "
+                            f"images of it to {prefix}, or remove {other}{class_name}/")
+        raise PrepError(f"{self._tree.path}: no images in the class folder {prefix}{class_name}/; "
+                        "fill it or remove the class everywhere")
 
 
 def _is_litter(name: str) -> bool:

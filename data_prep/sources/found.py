@@ -92,6 +92,9 @@ def _found_in(tree: FileTree, names: set[str], division: Division) -> Found:
 
 def _found_folders(tree: FileTree, division: Division) -> Found:
     has_splits, classes = class_folders(tree)
+    if len(classes) == 1:
+        raise PrepError(f"{tree.path}: has one class only, {classes[0]!r}; a classifier tells at least two apart, give "
+                        "a folder of images for each class")
     is_cifar10 = tuple(classes) == CIFAR10_CLASSES
     if has_splits:
         return Found(FOLDERS, f"train/ and test/ folders of {len(classes)} classes", partial(load_folders, tree),

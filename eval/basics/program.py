@@ -1,9 +1,11 @@
 """How the programs of eval/ begin and end: their one exception, their exit status, checks of their options."""
 
-import _thread
 import argparse
+import io
 import os
+import signal
 import sys
+import threading
 
 INTERRUPTED = 130   # exit status of a program that Ctrl-C stopped, as shells have it
 
@@ -17,6 +19,9 @@ def run_program(main):
 
     Both are told in a line, without a traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")   # names of files may be any bytes
     try:
         status = main()
     except (EvalError, OSError) as error:
@@ -46,9 +51,14 @@ def _end_imports(kind, error, trace):
 
 
 def _interrupt_again(unraisable):
-    """sys.unraisablehook: Ctrl-C that met a callback of C (numba's compiler has some), which can raise nothing."""
+    """sys.unraisablehook: Ctrl-C that met a callback of C (numba's compiler has some), which can raise nothing.
+
+    A moment later, since at once would be within the callback again.
+    """
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
-        _thread.interrupt_main()
+        again = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        again.daemon = True
+        again.start()
     else:
         sys.__unraisablehook__(unraisable)
 

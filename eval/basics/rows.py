@@ -32,10 +32,16 @@ def map_blocks(work: Callable, count: int, block: int, threads: int | None = Non
     `work` must be safe to call from several threads at once. `title` names the progress bar (stderr).
     """
     slices = block_slices(count, block)
-    executor = ThreadPoolExecutor(threads or default_threads())
-    try:
-        results = executor.map(work, slices)
+
+    def told(results):
         return list(tqdm(results, total=len(slices), desc=title, unit="block", delay=2,
                          leave=False, disable=None if title else True))  # None: only on a terminal
+
+    threads = min(threads or default_threads(), len(slices))
+    if threads <= 1:    # a thread would take longer to start than a single query's work
+        return told(map(work, slices))
+    executor = ThreadPoolExecutor(threads)
+    try:
+        return told(executor.map(work, slices))
     finally:
         executor.shutdown(cancel_futures=True)   # after Ctrl-C or an error the blocks not begun are left out

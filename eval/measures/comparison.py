@@ -78,7 +78,8 @@ def score_model(name: str, queries: Split, database: Split, threads: int | None 
     found, ap = score_retrieval(CodeRankings(retrievals, [protocol], threads), rankings, protocol, threads)
     kept = ("protocol", "top_k", "bits", "queries", "database", "map", "map_tie_aware", "precision_at_k", "codes")
     results = {"name": name, "directory": str(queries.folder.parent), **{key: found[key] for key in kept}}
-    results["codes"]["exactly_half"] = sum(int(np.count_nonzero(split.latent == 0.5)) for split in (queries, database))
+    results["codes"]["exactly_half"] = sum(
+        int(np.count_nonzero(split.latent == 0.5)) for split in (queries, database) if split.latent is not None)
     right = accuracy(queries)
     if right is not None:
         results["accuracy"] = right

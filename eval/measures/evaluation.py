@@ -16,7 +16,8 @@ from search.protocols import Protocol
 from search.retrieval import Pretrained, Retrieval, Retrievals, load_pretrained
 from search.searches import SearchOptions, made_from
 
-VERSION = 1   # of what results.json and the report hold: raise it when either changes, so that none older is kept
+RUN_FILES = ("run.json", "train_log.csv", "standstill.json")   # of the run, which the report reads
+VERSION = 4   # of what results.json and the report hold: raise it when either changes, so that none older is kept
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class OutputFolder:
     def table(self, name: str) -> Path:
         """A table made while searching: sweep, baselines or cost."""
         return self.path / f"{name}.json"
+
+    def codes(self, split: str) -> Path:
+        """Packed codes of the train or test images, as faiss and usearch take them."""
+        return self.path / f"codes-{split}.npy"
 
     @property
     def results(self) -> Path:
@@ -111,7 +116,7 @@ class Evaluation:
 
     def key(self, lists: dict[str, dict], tables: dict[str, dict]) -> str:
         """Tells results.json and the report made with these lists and tables from all others."""
-        run = [self.options.run.name] + [file_digest(self.options.run / name) for name in ("run.json", "train_log.csv")]
+        run = [self.options.run.name] + [file_digest(self.options.run / name) for name in RUN_FILES]
         return json_digest([VERSION, lists, tables, asdict(self.options.protocol), self._scored, run])
 
     @cached_property

@@ -6,15 +6,18 @@ A saved result is used again only if it was made from the same things (search/ma
 import sys
 from pathlib import Path
 
-from basics.files import read_json, write_json
+import numpy as np
+
+from basics.files import read_json, whole_file, write_json
 from basics.program import EvalError
 from measures.baselines import score_baselines
 from measures.cost import measure_cost
 from measures.evaluation import Evaluation
 from measures.sweep import sweep_radius
+from search.codes import as_bytes
 from search.made_from import check_made_from, differences
 from search.rankings import Ranking, load_made_from, load_ranking, save_ranking
-from search.searches import run_searches
+from search.searches import each_search
 
 MEASURED = ("codes", "fc7", "labels")   # what a table's figures are of, whatever methods it lists
 
@@ -31,18 +34,44 @@ def search_is_saved(evaluation: Evaluation) -> bool:
 
 def is_current(evaluation: Evaluation, report_key: str | None) -> bool:
     """Whether results.json, the report if one is wanted (by its key) and what was searched are of these features."""
-    if not search_is_saved(evaluation):
+    if not search_is_saved(evaluation) or not codes_are_saved(evaluation):
         return False
     key = evaluation.key(evaluation.lists, evaluation.tables)
     kept = [read_saved(evaluation.out.results).get("key")] + [report_key] * evaluation.options.report
     return all(found == key for found in kept)
 
 
+def packed_bytes(evaluation: Evaluation) -> dict[Path, np.ndarray]:
+    """{file: (N, bytes) uint8} of both splits, each whole and in its own order, whatever the protocol makes of them."""
+    retrievals, bits = evaluation.retrievals, evaluation.queries.bits
+    return {evaluation.out.codes("train"): as_bytes(retrievals.train_codes, bits),
+            evaluation.out.codes("test"): as_bytes(retrievals.test_codes, bits)}
+
+
+def save_codes(evaluation: Evaluation):
+    """Write both splits' codes for other tools."""
+    for path, codes in packed_bytes(evaluation).items():
+        with whole_file(path) as file:
+            np.save(file, codes)
+
+
+def codes_are_saved(evaluation: Evaluation) -> bool:
+    """Whether both files hold these codes."""
+    return all(_holds(path, codes) for path, codes in packed_bytes(evaluation).items())
+
+
+def _holds(path, codes):
+    try:
+        return np.array_equal(np.load(path, allow_pickle=False), codes)
+    except (OSError, ValueError, EOFError):
+        return False
+
+
 def search_and_save(evaluation: Evaluation):
     """Everything that searches: ranked lists, the sweep over T, the baselines."""
-    found = run_searches(evaluation.retrieval, evaluation.searches, evaluation.search_options, evaluation.pretrained,
-                         evaluation.options.threads)
-    for name, ranking in found.items():
+    found = each_search(evaluation.retrieval, evaluation.searches, evaluation.search_options, evaluation.pretrained,
+                        evaluation.options.threads)
+    for name, ranking in found:
         save_ranking(evaluation.out.ranking(name), ranking)
     for name, make in TABLES.items():
         path = evaluation.out.table(name)

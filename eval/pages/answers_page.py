@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from basics.files import write_text
-from pages.figures import NAMES
 from pages.gallery import title_of
-from pages.html_page import page, paragraph, section
-from pages.pictures import picture, strip
+from pages.parts import Strip, Text, page, picture, section
+from pages.summary import NAMES
 from search.feature_set import Split
 
 CAPTION = "Below each result its class, Hamming distance and, within the pool, fc7 distance."
@@ -14,26 +13,26 @@ CAPTION = "Below each result its class, Hamming distance and, within the pool, f
 
 def write_page(path: Path, answers: list[dict], queries: Split, database: Split):
     """answers.html (answers: as from search.answers.answer); pictures where both sides have thumbs.npy."""
-    parts = ["<h1>Nearest images</h1>", paragraph(CAPTION, "soft")]
+    parts = [Text(CAPTION, soft=True)]
     for row, entry in enumerate(answers):
         name = Path(entry["image"]).name
-        parts.append(section(name, votes_paragraph(entry), pictures(row, entry, queries, database)))
-    write_text(path, page("Nearest images", "\n".join(parts)))
+        parts.append(section(name, votes_text(entry), pictures(row, entry, queries, database)))
+    write_text(path, page("Nearest images", parts))
 
 
-def votes_paragraph(entry: dict) -> str:
+def votes_text(entry: dict) -> Text:
     votes = ", ".join(f"{name} {count}" for name, count in entry["votes"])
-    return paragraph(f"Votes of the first {len(entry['results'])}: {votes}. Images within the pool (Hamming distance "
-                     f"< {entry['radius']}): {entry['pool']:,}.")
+    return Text(f"Votes of the first {len(entry['results'])}: {votes}. Images within the pool (Hamming distance "
+                f"< {entry['radius']}): {entry['pool']:,}.")
 
 
-def pictures(row: int, entry: dict, queries: Split, database: Split) -> str:
-    """The image asked about and its results; "" without thumbs.npy of both."""
+def pictures(row: int, entry: dict, queries: Split, database: Split) -> Strip | None:
+    """The image asked about and its results; None without thumbs.npy of both."""
     if queries.thumbs is None or database.thumbs is None:
-        return ""
+        return None
     found = [picture(database.thumbs[result["row"]], f"{result['class']} {distance_text(result)}",
                      title=title_of(database, result["row"])) for result in entry["results"]]
-    return strip(picture(queries.thumbs[row], "asked"), [(NAMES[entry["search"]], found)])
+    return Strip(picture(queries.thumbs[row], "asked"), [(NAMES[entry["search"]], found)])
 
 
 def distance_text(result: dict) -> str:

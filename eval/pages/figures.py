@@ -7,16 +7,17 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from basics.files import whole_file, write_text
+from pages.parts import Drawing
+from pages.summary import search_name
 
 SIZE = (5.4, 3.5)                       # inches: readable beside another one and alone on a phone
 OURS = {"bcs": "#0b6e99", "hdl": "#d1495b", "es": "#6a994e", "es-pretrained": "#bc8034"}
-NAMES = {"bcs": "codes", "hdl": "codes, then fc7", "es": "fc7, exhaustive",
-         "es-pretrained": "{blob} before fine-tuning"}
 GREY = "#9a9a9a"
 INK = "#222222"
 STYLE = {"font.family": "sans-serif", "font.size": 10, "svg.fonttype": "none", "axes.spines.top": False,
@@ -31,8 +32,8 @@ class Figures:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
 
-    def make(self, name: str, draw: Callable, columns: dict[str, list], size=SIZE) -> str:
-        """Inline SVG of one figure."""
+    def make(self, name: str, draw: Callable, columns: dict[str, list], size=SIZE) -> Drawing:
+        """One figure, for a page."""
         with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
             figure = Figure(figsize=size, layout="constrained")
             draw(figure.subplots())
@@ -45,15 +46,10 @@ class Figures:
             writer = csv.writer(file)
             writer.writerow(columns)
             writer.writerows(zip(*columns.values(), strict=True))
-        return svg.getvalue()[svg.getvalue().index("<svg"):]
+        return Drawing(Markup(svg.getvalue()[svg.getvalue().index("<svg"):]))
 
 
-def search_name(name: str, search: dict) -> str:
-    """What the report calls a search. es-pretrained ranks the blob its features tell: not all weights reach fc7."""
-    return NAMES[name].format(**search)
-
-
-def precision_figure(figures: Figures, results: dict, published: dict | None = None) -> str:
+def precision_figure(figures: Figures, results: dict, published: dict | None = None) -> Drawing:
     """precision@k of our searches; published curves ({k, methods}) in grey, named at their end."""
     searches = results["searches"]
     k = np.arange(1, min(len(search["precision_at_k"]) for search in searches.values()) + 1)
@@ -93,7 +89,7 @@ def spread(values: list[float], gap: float) -> np.ndarray:
     return placed
 
 
-def baseline_figure(figures: Figures, results: dict) -> str:
+def baseline_figure(figures: Figures, results: dict) -> Drawing:
     """precision@k of unsupervised codes computed here, beside ours."""
     curves = {"ours": results["precision_at_k"]}
     curves |= {name.upper(): baseline["precision_at_k"] for name, baseline in results["baselines"].items()}
@@ -110,7 +106,7 @@ def baseline_figure(figures: Figures, results: dict) -> str:
     return figures.make("baselines", draw, columns)
 
 
-def recall_precision_figure(figures: Figures, results: dict) -> str:
+def recall_precision_figure(figures: Figures, results: dict) -> Drawing:
     """Recall and precision of Hamming balls of radius 0, 1, 2, ..."""
     curve = results["recall_precision"]
 
@@ -121,7 +117,7 @@ def recall_precision_figure(figures: Figures, results: dict) -> str:
     return figures.make("recall_precision", draw, curve)
 
 
-def sweep_figure(figures: Figures, sweep: list[dict], chosen: int) -> str:
+def sweep_figure(figures: Figures, sweep: list[dict], chosen: int) -> Drawing:
     """Precision and pool size over T; the T used is marked."""
     columns = {key: [row[key] for row in sweep] for key in sweep[0]}
 
@@ -142,7 +138,30 @@ def sweep_figure(figures: Figures, sweep: list[dict], chosen: int) -> str:
     return figures.make("sweep", draw, columns)
 
 
-def class_figure(figures: Figures, classes: dict, names: Callable) -> str:
+def tradeoff_figure(figures: Figures, results: dict) -> Drawing:
+    """precision@10 against the time of a query: two stages over T, the other searches as points."""
+    sweep = results["sweep"]
+    rows = [("hdl", row["radius"], row["ms_per_query"], row["precision_at_10"]) for row in sweep]
+    rows += [(name, "", 1000 * search["seconds"] / results["queries"], search["precision_at_k"][9])
+             for name, search in results["searches"].items()
+             if name != "hdl" and len(search["precision_at_k"]) >= 10]
+
+    def draw(axes):
+        for name in dict.fromkeys(row[0] for row in rows):
+            own = [row for row in rows if row[0] == name]
+            axes.plot([row[2] for row in own], [row[3] for row in own], "-o" if len(own) > 1 else "D", markersize=4,
+                      color=OURS[name], label=search_name(name, results["searches"][name]))
+        for _, radius, milliseconds, precision in rows[:len(sweep):3]:
+            axes.annotate(f"T = {radius}", (milliseconds, precision), xytext=(3, 4), textcoords="offset points",
+                          fontsize=8, color="#666666")
+        axes.set(xscale="log", xlabel="milliseconds a query, all at once", ylabel="precision of the first 10")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
+
+    columns = dict(zip(("search", "T", "ms_per_query", "precision_at_10"), map(list, zip(*rows))))
+    return figures.make("tradeoff", draw, columns)
+
+
+def class_figure(figures: Figures, classes: dict, names: Callable) -> Drawing:
     """mAP by codes of each class, lowest at the bottom."""
     order = np.argsort(classes["map"])
     labels, values = [names(classes["classes"][i]) for i in order], [classes["map"][i] for i in order]
@@ -159,7 +178,7 @@ def class_figure(figures: Figures, classes: dict, names: Callable) -> str:
     return figures.make("classes", draw, {"class": labels, "map": values}, size)
 
 
-def confusion_figure(figures: Figures, classes: dict, names: Callable) -> str:
+def confusion_figure(figures: Figures, classes: dict, names: Callable) -> Drawing:
     """Confusion of the classifier: rows are the truth, shares of a row."""
     counts = np.array(classes["confusion"])
     labels = [names(label) for label in classes["confusion_classes"]]
@@ -180,7 +199,7 @@ def confusion_figure(figures: Figures, classes: dict, names: Callable) -> str:
     return figures.make("confusion", draw, {"true": labels} | dict(zip(labels, counts.T.tolist())), (SIZE[0], 4.6))
 
 
-def balance_figure(figures: Figures, codes: dict) -> str:
+def balance_figure(figures: Figures, codes: dict) -> Drawing:
     """Share of database images in which each bit is 1."""
     bits = list(range(1, len(codes["ones"]) + 1))
 
@@ -192,7 +211,7 @@ def balance_figure(figures: Figures, codes: dict) -> str:
     return figures.make("bit_balance", draw, {"bit": bits, "ones": codes["ones"]})
 
 
-def histogram_figure(figures: Figures, codes: dict) -> str:
+def histogram_figure(figures: Figures, codes: dict) -> Drawing:
     """Hamming distances of pairs that share a class and of pairs that do not."""
     distances = list(range(len(codes["within"])))
 
@@ -207,7 +226,7 @@ def histogram_figure(figures: Figures, codes: dict) -> str:
     return figures.make("distances", draw, columns)
 
 
-def training_figure(figures: Figures, log: dict[str, list]) -> str:
+def training_figure(figures: Figures, log: dict[str, list]) -> Drawing:
     """Loss (left) and accuracy on the test set (right) over iterations. log: {column: list of float or None}."""
     def points(column):
         pairs = [(i, value) for i, value in zip(log["iteration"], log[column]) if value is not None]

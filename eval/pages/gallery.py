@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pages.figures import NAMES
-from pages.pictures import picture, strip
+from pages.parts import Picture, Strip, picture
+from pages.summary import NAMES
 from search.feature_set import Split
 from search.rankings import Ranking
 from search.retrieval import Retrieval
@@ -24,12 +24,12 @@ class Gallery:
         """Whether both splits have thumbs.npy."""
         return self.queries.thumbs is not None and self.retrieval.database.train.thumbs is not None
 
-    def query(self, query: int, note="") -> str:
+    def query(self, query: int, note="") -> Picture:
         row = self.retrieval.query_rows[query]
         return picture(self.queries.thumbs[row], self.class_name(self.retrieval.query_labels[query]) + note,
                        title=title_of(self.queries, row))
 
-    def results(self, query: int, ids: np.ndarray) -> list[str]:
+    def results(self, query: int, ids: np.ndarray) -> list[Picture]:
         """Pictures of results, marked right where they share a label with the query."""
         database, wanted = self.retrieval.database, self.retrieval.query_labels[query]
         pictures = []
@@ -41,11 +41,11 @@ class Gallery:
                                     title_of(split, row)))
         return pictures
 
-    def strip(self, query: int, rankings: dict[str, Ranking], note="") -> str:
+    def strip(self, query: int, rankings: dict[str, Ranking], note="") -> Strip:
         """One query with its first results by each of the two searches."""
         shown = [name for name in ("bcs", "hdl") if name in rankings]
         lists = [(NAMES[name], self.results(query, rankings[name].ids[query])) for name in shown]
-        return strip(self.query(query, note), lists)
+        return Strip(self.query(query, note), lists)
 
 
 def title_of(split: Split, row: int) -> str:

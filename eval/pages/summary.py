@@ -5,7 +5,14 @@ from pathlib import Path
 from measures.published import RELEASED_FILE
 
 SHOWN_K = (1, 10, 100, 500, 1000)   # precision of so many first results, in pages and on the terminal alike
+NAMES = {"bcs": "codes", "hdl": "codes, then fc7", "es": "fc7, exhaustive",
+         "es-pretrained": "{blob} before fine-tuning"}
 LABELS = {"bcs": "codes", "hdl": "two stages", "es": "fc7"}
+
+
+def search_name(name: str, search: dict) -> str:
+    """What pages call a search. es-pretrained ranks the blob its features tell: not all weights reach fc7."""
+    return NAMES[name].format(**search)
 
 
 def shown_k(*curves: list[float]) -> list[int]:

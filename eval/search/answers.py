@@ -1,6 +1,8 @@
 """The two-stage answer of a run for new images."""
 
 from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -8,23 +10,71 @@ import numpy as np
 from basics.files import read_json
 from basics.program import EvalError
 from search.coarse import CodeIndex
-from search.feature_set import Split, load_split
-from search.fine import Fc7Index, hierarchical
-from search.searches import POOL_WANTED, default_radius
+from search.feature_set import Split, holds_codes, load_split
+from search.fine import Fc7Index, FineResult, hierarchical
+from search.searches import POOL_WANTED, default_radius, timed
 
 TOP_K = 10
 
 
 def load_queries(folder: Path) -> Split:
     """The Split of new images, from the folder itself or its test/."""
-    if not any((place / "latent.npy").exists() for place in (folder, folder / "test")):
+    if not any(holds_codes(place) for place in (folder, folder / "test")):
         raise EvalError(f"{folder} has no latent.npy: extract the features of the images into it first")
-    return load_split(folder if (folder / "latent.npy").exists() else folder / "test", labels_required=False)
+    return load_split(folder if holds_codes(folder) else folder / "test", labels_required=False)
 
 
 def run_radius(features: Path) -> int | None:
     """The T that the run was evaluated with; None if it was not."""
-    return read_json(features.parent / "eval/results.json").get("two_stage", {}).get("radius")
+    return results_radius(features.parent / "eval/results.json")
+
+
+def results_radius(results: Path) -> int | None:
+    """The T of a results.json; None without one, or without a two-stage search in it."""
+    return read_json(results).get("two_stage", {}).get("radius")
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """What was found for Q queries. nearest: ids (Q, n) and Hamming distances of the coarse search, n at least top_k.
+
+    fine: FineResult of the second stage, None without fc7. seconds: {"coarse"}, and {"fine"} where there was one.
+    hamming: all distances (1, N) of a single query, None for more.
+    """
+
+    nearest: tuple[np.ndarray, np.ndarray]
+    radius: int
+    fine: FineResult | None
+    seconds: dict[str, float]
+    hamming: np.ndarray | None = None
+
+
+class AskedDatabase:
+    """A database that new images are compared with: its indexes are built once."""
+
+    def __init__(self, database: Split):
+        self.split = database
+        self.code_index = CodeIndex(database.packed())
+
+    @cached_property
+    def fc7_index(self) -> Fc7Index | None:
+        return None if self.split.fc7 is None else Fc7Index(self.split.fc7)
+
+    def lists(self, query_codes: np.ndarray, query_fc7: np.ndarray | None, top_k: int, radius: int | None = None,
+              threads: int | None = None) -> Lists:
+        """Both stages for query_codes (Q, words) and query_fc7 (Q, d). radius None: the default of these queries.
+
+        Without fc7 on both sides there is no second stage.
+        """
+        index, fc7_index = self.code_index, self.fc7_index if query_fc7 is not None else None
+        nearest, coarse = timed(index.search, query_codes, min(max(top_k, POOL_WANTED), index.count), threads)
+        radius = default_radius(nearest[1]) if radius is None else radius
+        hamming, more = timed(index.distances, query_codes, threads) if len(query_codes) == 1 else (None, 0.0)
+        if fc7_index is None:
+            return Lists(nearest, radius, None, {"coarse": coarse + more}, hamming)
+        fine, seconds = timed(hierarchical, query_fc7, fc7_index, top_k, index, query_codes, radius, nearest, threads,
+                              hamming)
+        return Lists(nearest, radius, fine, {"coarse": coarse + more, "fine": seconds}, hamming)
 
 
 def answer(queries: Split, database: Split, top_k: int = TOP_K, radius: int | None = None,
@@ -35,21 +85,22 @@ def answer(queries: Split, database: Split, top_k: int = TOP_K, radius: int | No
     Without fc7 on both sides the codes alone decide: `search` says which.
     """
     top_k = min(top_k, len(database))
-    index, query_codes = CodeIndex(database.packed()), queries.packed()
-    nearest = index.search(query_codes, min(max(top_k, POOL_WANTED), len(database)), threads)
-    radius = default_radius(nearest[1]) if radius is None else radius
-    ids, euclidean, name = nearest[0][:, :top_k], None, "bcs"
-    if queries.fc7 is not None and database.fc7 is not None:
-        found = hierarchical(queries.fc7, Fc7Index(database.fc7), top_k, index, query_codes, radius, nearest, threads)
-        ids, euclidean, name = found.ids, found.euclidean, "hdl"
+    asked, query_codes = AskedDatabase(database), queries.packed()
+    found = asked.lists(query_codes, queries.fc7, top_k, radius, threads)
+    ids = found.nearest[0][:, :top_k] if found.fine is None else found.fine.ids
     answers = []
     for row, listed in enumerate(ids):
-        hamming = index.distances(query_codes[row:row + 1])[0]
-        results = describe(database, listed, hamming[listed], None if euclidean is None else euclidean[row])
-        answers.append({"image": queries.image_id(row), "search": name, "radius": radius,
-                        "pool": int(np.count_nonzero(hamming < radius)), "results": results,
-                        "votes": Counter(result["class"] for result in results).most_common()})
+        hamming = asked.code_index.distances(query_codes[row:row + 1])[0]
+        results = describe(database, listed, hamming[listed], None if found.fine is None else found.fine.euclidean[row])
+        answers.append({"image": queries.image_id(row), "search": "bcs" if found.fine is None else "hdl",
+                        "radius": found.radius, "pool": int(np.count_nonzero(hamming < found.radius)),
+                        "results": results, "votes": votes(results)})
     return answers
+
+
+def votes(results: list[dict]) -> list[tuple[str, int]]:
+    """[(class, results of that class), ...], most first, ties in the order in which they were found."""
+    return Counter(result["class"] for result in results).most_common()
 
 
 def describe(database: Split, ids: np.ndarray, hamming: np.ndarray, euclidean: np.ndarray | None) -> list[dict]:

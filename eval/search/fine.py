@@ -15,11 +15,13 @@ from tqdm import tqdm
 from basics.program import EvalError
 from basics.rows import block_slices, evenly, map_blocks
 from search.coarse import CodeIndex, check_top_k
-from search.fine_block import ROWS_PER_TASK, rank_block
+from search.fine_block import ROWS_PER_TASK
 from search.screen import alike, choose_screen
+from search.slabs import is_large, rank, rank_all
 
 BLOCK_BYTES = 1 << 27       # of float32 products held at once
 QUERIES_PER_BLOCK = 1024
+QUERIES_PER_PASS = 16384    # over a database that is larger than memory
 QUERIES_PER_GROUP = 500     # with like codes, searched together so that their pools overlap
 
 
@@ -96,6 +98,8 @@ def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int 
     check_search(query_fc7, index, top_k)
     alike_blocks = alike(query_fc7)
     screen = choose(query_fc7, alike_blocks, index, top_k, threads)
+    if screen is None and is_large(*index.fc7.shape):
+        return _search_large(query_fc7, index, top_k, threads)
     if screen is None:
         blocks = block_slices(len(query_fc7), query_block(len(index)))
         return _search(query_fc7, index, top_k, threads, "exhaustive fc7 search", blocks, lambda rows: None)
@@ -109,17 +113,19 @@ def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int 
 
 
 def hierarchical(query_fc7: np.ndarray, index: Fc7Index, top_k: int, code_index: CodeIndex, query_codes: np.ndarray,
-                 radius: int | np.ndarray, nearest: tuple | None = None, threads: int | None = None) -> FineResult:
+                 radius: int | np.ndarray, nearest: tuple | None = None, threads: int | None = None,
+                 hamming: np.ndarray | None = None) -> FineResult:
     """Two-stage search: pool = database entries with Hamming distance < radius, ranked by fc7.
 
     radius: one number, or (Q,) one for each query. nearest: (ids, distances) of the coarse search with at
-    least `top_k` columns, for filling; searched here if None.
+    least `top_k` columns, for filling; searched here if None. hamming: all distances (Q, N), where they are known.
     """
     ids, _ = nearest or code_index.search(query_codes, top_k, threads)
     radius = np.broadcast_to(np.asarray(radius), len(query_codes))
 
     def pools(rows):
-        return code_index.distances(query_codes[rows], threads) < radius[rows, None]
+        known = code_index.distances(query_codes[rows], threads) if hamming is None else hamming[rows]
+        return known < radius[rows, None]
 
     blocks = like_queries(query_codes, query_block(len(index)))
     result = _search(query_fc7, index, top_k, threads, "two-stage search", blocks, pools)
@@ -161,6 +167,16 @@ def check_search(query_fc7: np.ndarray, index: Fc7Index, top_k: int):
     check_top_k(top_k, len(index))
 
 
+def _search_large(query_fc7, index, top_k, threads):
+    """The exhaustive search over a database whose rows are read anew for each of a few passes."""
+    norms = squared_norms(query_fc7, "query fc7")
+    passes = [rank_all(np.asarray(query_fc7[rows], np.float32), norms[rows], index, top_k, threads)
+              for rows in tqdm(block_slices(len(query_fc7), QUERIES_PER_PASS), desc="exhaustive fc7 search",
+                               unit="pass", delay=2, leave=False, disable=None)]
+    ids, euclidean = map(np.concatenate, zip(*passes))
+    return FineResult(ids, euclidean, np.full(len(query_fc7), len(index)))
+
+
 def _search(query_fc7, index, top_k, threads, title, blocks, pools):
     """Rank block by block; `pools(rows)` gives the (B, N) bool mask of candidates, or None for all."""
     check_search(query_fc7, index, top_k)
@@ -170,7 +186,7 @@ def _search(query_fc7, index, top_k, threads, title, blocks, pools):
     query_norms = squared_norms(query_fc7, "query fc7")
     for rows in tqdm(blocks, desc=title, unit="block", delay=2, leave=False, disable=None):
         queries = np.asarray(query_fc7[rows], np.float32)
-        found = rank_block(queries, query_norms[rows], index, pools(rows), top_k, threads)
+        found = rank(queries, query_norms[rows], index, pools(rows), top_k, threads)
         for kept, ranked in zip((result.ids, result.euclidean, result.pool), found):
             kept[rows] = ranked
     return result

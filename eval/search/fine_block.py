@@ -6,10 +6,11 @@ again in float64, so the order is that of float64 arithmetic; equal distances ke
 
 import numpy as np
 
-from basics.rows import map_blocks
+from basics.rows import block_slices, map_blocks
 
 ROWS_PER_TASK = 32
 GATHER_SHARE = 0.4          # a block whose pools cover less of the database multiplies only the covered rows
+EXACT_ROWS = 4096           # whose differences are held at once
 ERROR_PAIRS = 64            # products of a block that are compared with float64
 ERROR_SIGMAS = 8            # of the error found there: no difference beyond that is taken for rounding
 
@@ -36,9 +37,9 @@ def rank_block(queries, query_norms, index, mask, top_k, threads):
             candidates = None if mask is None else np.flatnonzero(mask[i])
             if pool[i] == 0:
                 continue  # the whole list is filled from outside the pool
-            chosen = _nearest_roughly(products[i], half_norms, norms, candidates, top_k, errors[i])
-            order, squared = _nearest_exactly(products[i], norms, chosen, top_k, errors[i], queries[i], query_norms[i],
-                                              gallery)
+            chosen = nearest_roughly(products[i], half_norms, norms, candidates, top_k, errors[i])
+            order, squared = nearest_exactly(products[i][chosen], norms[chosen], chosen, top_k, errors[i], queries[i],
+                                             query_norms[i], gallery)
             ids[i, :len(order)] = order if isinstance(columns, slice) else columns[order]
             euclidean[i, :len(order)] = np.sqrt(np.maximum(squared, 0))
 
@@ -72,14 +73,21 @@ def product_error(queries, gallery, products):
     return ERROR_SIGMAS * np.sqrt(np.mean(relative ** 2)) + np.finfo(np.float64).eps
 
 
-def _nearest_roughly(products, half_norms, norms, candidates, top_k, error):
+def error_margin(error, largest):
+    """What half squared distances of rows, whose largest squared norm is `largest`, may be off by.
+
+    A limit and the values compared with it may both be wrong by the product's error, and by the rounding of half a
+    norm.
+    """
+    return 2 * (error * np.sqrt(largest) + np.finfo(np.float32).eps * largest)
+
+
+def nearest_roughly(products, half_norms, norms, candidates, top_k, error):
     """Columns that may be among the `top_k` nearest, in database order. error: of the products, over |x|."""
     half = half_norms - products if candidates is None else half_norms[candidates] - products[candidates]
     if top_k >= len(half):
         return np.arange(len(half)) if candidates is None else candidates
-    largest = norms.max()
-    # both a limit and the values may be off by the product's error and by the rounding of half a norm
-    margin = 2 * (error * np.sqrt(largest) + np.finfo(np.float32).eps * largest)
+    margin = error_margin(error, norms.max())
     near = np.flatnonzero(half <= _sampled_limit(half, top_k) + margin)
     if len(near) < top_k:  # the sample misled
         near = np.arange(len(half))
@@ -99,23 +107,24 @@ def _sampled_limit(values, top_k):
     return np.partition(sample, rank)[rank] if rank < len(sample) else np.inf
 
 
-def _nearest_exactly(products, norms, chosen, top_k, error, query, query_norm, gallery):
-    """The `top_k` nearest of the columns `chosen` in the order that float64 gives, and their squared distances.
+def nearest_exactly(products, norms, chosen, top_k, error, query, query_norm, gallery):
+    """The `top_k` nearest of the rows `chosen` of `gallery` in float64's order, and their squared distances.
 
-    Those too close to a neighbour for the product's error, or to 0 for a distance right to a thousandth, are
-    computed again as sums of squared differences, where nothing cancels.
+    products, norms: of the chosen, with the query, and their squared norms. Those too close to a neighbour for the
+    product's error, or to 0 for a distance right to a thousandth, are computed again as sums of squared differences,
+    where nothing cancels.
     """
-    kept_norms = norms[chosen]
-    squared = query_norm + kept_norms - 2 * products[chosen].astype(np.float64)
-    off = 2 * error * np.sqrt(kept_norms.max())
+    squared = query_norm + norms - 2 * products.astype(np.float64)
+    off = 2 * error * np.sqrt(norms.max())
     order = np.argsort(squared, kind="stable")
     ranked = squared[order]
     close = np.diff(ranked) <= 2 * off
     doubtful = order[np.append(close, False) | np.append(False, close) | (ranked < 1000 * off)]
     if len(doubtful):
-        difference = gallery[chosen[doubtful]].astype(np.float64)
-        difference -= query
-        squared[doubtful] = np.einsum("nd,nd->n", difference, difference)
+        for part in block_slices(len(doubtful), EXACT_ROWS):
+            difference = gallery[chosen[doubtful[part]]].astype(np.float64)
+            difference -= query
+            squared[doubtful[part]] = np.einsum("nd,nd->n", difference, difference)
         order = np.argsort(squared, kind="stable")
     order = order[:top_k]
     return chosen[order], squared[order]

@@ -438,6 +438,17 @@ def distances_to_all(columns, queries, distances):
 
 
 @compiled
+def count_by_distance(distances, labels, label, counts):
+    """How many entries lie at each distance (N,), and how many of them have one label: into counts (2, levels).
+
+    labels (N,) integers.
+    """
+    for i in range(len(distances)):
+        counts[0, distances[i]] += 1
+        counts[1, distances[i]] += labels[i] == label
+
+
+@compiled
 def listed_distances(columns, queries, ids, distances):
     """Distances (Q, K) of queries (Q, words) to listed entries ids (Q, K)."""
     for q in range(len(queries)):

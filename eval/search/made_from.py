@@ -28,8 +28,11 @@ def json_digest(contents) -> str:
 
 
 def file_digest(path: Path) -> str | None:
-    """SHA-256 of a small file; None if there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+    """SHA-256 of a file; None if there is none."""
+    if not path.exists():
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def array_digest(*arrays: np.ndarray) -> str:

@@ -1,6 +1,7 @@
 """Ranked lists as files: searches write them, measures read them, so that scoring needs no search."""
 
 import json
+import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ import numpy as np
 
 from basics.files import whole_file
 from basics.program import EvalError
+
+LOCAL_HEADER = struct.Struct("<26xHH")    # of an entry of a zip file; the lengths of its name and of what follows
+READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass
@@ -41,9 +45,24 @@ def save_ranking(path: Path, ranking: Ranking):
 def load_ranking(path: Path) -> Ranking:
     """A saved Ranking. Raises EvalError if it is missing or damaged; `made_from` is the caller's to check."""
     def read(saved):
-        arrays = {name: saved[name] for name in saved.files if name != "meta"}
+        if saved.zip.testzip():
+            raise ValueError("its checksums do not agree")
+        arrays = {name: _mapped(path, saved, name) for name in saved.files if name != "meta"}
         return Ranking(**arrays, meta=json.loads(str(saved["meta"])))
     return _read(path, read)
+
+
+def _mapped(path, saved, name):
+    """One array of an uncompressed .npz, memory-mapped: lists of a large evaluation take gigabytes."""
+    entry = saved.zip.getinfo(f"{name}.npy")
+    with open(path, "rb") as file, saved.zip.open(entry) as member:
+        file.seek(entry.header_offset + LOCAL_HEADER.size - 4)
+        start = entry.header_offset + LOCAL_HEADER.size + sum(struct.unpack("<HH", file.read(4)))
+        version = np.lib.format.read_magic(member)
+        shape, fortran, dtype = READ_HEADER[version](member)
+        if entry.compress_type != zipfile.ZIP_STORED or fortran or 0 in shape:
+            return saved[name]
+        return np.memmap(path, dtype, "r", start + member.tell(), shape)
 
 
 def load_made_from(path: Path):

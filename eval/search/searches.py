@@ -7,7 +7,7 @@
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,21 +64,30 @@ def made_from(name: str, retrieval: Retrieval, options: SearchOptions, pretraine
 def run_searches(retrieval: Retrieval, names: Iterable[str], options: SearchOptions,
                  pretrained: Pretrained | None = None, threads: int | None = None) -> dict[str, Ranking]:
     """{name: Ranking} of the searches asked for. pretrained: what es-pretrained ranks."""
-    rankings, nearest = {}, None
+    return dict(each_search(retrieval, names, options, pretrained, threads))
+
+
+def each_search(retrieval: Retrieval, names: Iterable[str], options: SearchOptions,
+                pretrained: Pretrained | None = None, threads: int | None = None) -> Iterator[tuple[str, Ranking]]:
+    """(name, Ranking), one search after the other: lists of a large evaluation need not be in memory together."""
+    for name, ranking in _each(retrieval, names, options, pretrained, threads):
+        ranking.meta |= {"search": name, "made_from": made_from(name, retrieval, options, pretrained)}
+        yield name, ranking
+
+
+def _each(retrieval, names, options, pretrained, threads):
     if {"bcs", "hdl"} & set(names):
         nearest, seconds = timed(retrieval.database.code_index.search, retrieval.query_codes, options.top_k, threads)
     if "bcs" in names:
-        rankings["bcs"] = Ranking(*nearest, meta={"seconds": seconds})
+        yield "bcs", Ranking(*nearest, meta={"seconds": seconds})
     if "hdl" in names:
-        rankings["hdl"] = search_hdl(retrieval, nearest, options, threads)
+        yield "hdl", search_hdl(retrieval, nearest, options, threads)
     if "es" in names:
-        rankings["es"] = search_es(retrieval, retrieval.query_fc7, retrieval.database.fc7_index, options, threads)
+        yield "es", search_es(retrieval, retrieval.query_fc7, retrieval.database.fc7_index, options, threads)
     if "es-pretrained" in names:
-        rankings["es-pretrained"] = search_es(retrieval, pretrained.query_fc7, pretrained.fc7_index, options, threads)
-        rankings["es-pretrained"].meta["blob"] = pretrained.blob
-    for name, ranking in rankings.items():
-        ranking.meta |= {"search": name, "made_from": made_from(name, retrieval, options, pretrained)}
-    return rankings
+        ranking = search_es(retrieval, pretrained.query_fc7, pretrained.fc7_index, options, threads)
+        ranking.meta["blob"] = pretrained.blob
+        yield "es-pretrained", ranking
 
 
 def search_hdl(retrieval: Retrieval, nearest: tuple, options: SearchOptions, threads: int | None = None) -> Ranking:

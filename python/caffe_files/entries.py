@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from caffe_files.arrays import read_array
-from caffe_files.databases import AGAIN, cursor_of, datum_shape, entry_name, parse_datum, read_meta
+from caffe_files.databases import AGAIN, cursor_of, datum_shape, entry_name, parse_datum, read_labels, read_meta
 from process.checkout import ROOT
 from process.errors import DriverError
 from process.files import write_json
@@ -113,7 +112,9 @@ def _common(shapes: Iterable[tuple[int, int, int]]) -> tuple[int | None, ...]:
 
 def _check_companions(source: Path, labels: np.ndarray) -> None:
     path = source / "labels.npy"
-    if path.exists() and not np.array_equal(read_array(path, "list of labels", "iu"), labels):
+    kept = read_labels(source) if path.exists() else labels
+    agree = len(kept) == len(labels) if kept.ndim == 2 else np.array_equal(kept, labels)  # a Datum holds one label
+    if not agree:
         raise DriverError(f"{path} has other labels than the entries of the database: {AGAIN}")
     count = read_meta(source).get("count", len(labels))
     if count != len(labels):

@@ -1,6 +1,7 @@
 """Reads and writes solvers and nets, whose mistakes Caffe itself would answer with an abort."""
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from caffe_files.old_formats import TODAY, generation, upgraded_net
 from process import readers
 from process.errors import DriverError
 
+LOSSES = ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss")
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
@@ -78,12 +80,46 @@ def data_layer(net: caffe_pb2.NetParameter, phase: int, path: Path) -> caffe_pb2
     raise DriverError(f"{path} does not start with a Data layer for phase {name}")
 
 
-def loss_bottoms(net: caffe_pb2.NetParameter, path: Path) -> tuple[str, str, int]:
-    """(scores blob, label blob, number of classes) of the net's SoftmaxWithLoss layer."""
+def label_layer(net: caffe_pb2.NetParameter, phase: int) -> caffe_pb2.LayerParameter | None:
+    """The Data layer of labels behind the images' in a net for several labels an image; None in others."""
+    second = layers_of_phase(net, phase)[1:2]
+    return second[0] if second and second[0].type == "Data" else None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Of classification: blobs of scores and labels, the classifier's layer and outputs. several: labels an image."""
+    scores: str
+    labels: str
+    classifier: str
+    classes: int
+    several: bool
+
+
+def loss_of(net: caffe_pb2.NetParameter, path: Path) -> Loss:
+    """The Loss by the net's SoftmaxWithLoss, or, for several labels an image, SigmoidCrossEntropyLoss layer."""
     for layer in net.layer:
-        if layer.type == "SoftmaxWithLoss":
-            scores, label = layer.bottom[:2]
+        if layer.type in LOSSES:
+            scores, labels = layer.bottom[:2]
             for classifier in net.layer:
                 if scores in classifier.top and classifier.type == "InnerProduct":
-                    return scores, label, classifier.inner_product_param.num_output
-    raise DriverError(f"{path} has no InnerProduct classifier with a SoftmaxWithLoss layer")
+                    return Loss(scores, labels, classifier.name, classifier.inner_product_param.num_output,
+                                layer.type != LOSSES[0])
+    raise DriverError(f"{path} has no InnerProduct classifier with a {' or '.join(LOSSES)} layer")
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The latent layer of a net: the InnerProduct's name, input and width, and the blob that its Sigmoid writes."""
+    name: str
+    bottom: str
+    bits: int
+    top: str
+
+
+def latent_sigmoid(net: caffe_pb2.NetParameter) -> Latent | None:
+    """The last InnerProduct that a Sigmoid follows; None in a net without one."""
+    tops = {layer.bottom[0]: layer.top[0] for layer in net.layer if layer.type == "Sigmoid"}
+    found = [Latent(layer.name, layer.bottom[0], layer.inner_product_param.num_output, tops[layer.top[0]])
+             for layer in net.layer if layer.type == "InnerProduct" and layer.top[0] in tops]
+    return found[-1] if found else None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import caffe
 from caffe.proto import caffe_pb2
 
-from caffe_files.prototxt import data_layer
+from caffe_files.prototxt import data_layer, label_layer
 from process.errors import DriverError
 
 # All of BVLC Caffe's layers that touch no file and no code but Caffe's own. InfogainLoss is not there: it reads one.
@@ -39,8 +39,10 @@ def check_net(net: caffe_pb2.NetParameter, path: object, trusted: bool,
 
 
 def check_training_net(net: caffe_pb2.NetParameter, path: object, trusted: bool) -> None:
-    """The same of a net for training, which starts with a Data layer in each phase."""
-    check_net(net, path, trusted, [data_layer(net, phase, path) for phase in (caffe_pb2.TRAIN, caffe_pb2.TEST)])
+    """The same of a net for training, which starts with a Data layer in each phase, or two, of images and labels."""
+    phases = (caffe_pb2.TRAIN, caffe_pb2.TEST)
+    labels = [layer for phase in phases if (layer := label_layer(net, phase))]
+    check_net(net, path, trusted, [data_layer(net, phase, path) for phase in phases] + labels)
 
 
 def check_solver(solver: caffe_pb2.SolverParameter, path: object) -> None:

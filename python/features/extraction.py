@@ -27,6 +27,7 @@ class Extraction:
         self.origin = {**recipe.identity(), "data": {"path": source.path, **source.identity(),
                                                      "dataset": source.meta.get("dataset")}}
         self.key = cache_key(self.origin)
+        self.several: np.ndarray | None = getattr(source, "several", None)
         self.files: FeatureFiles | None = None
         self.reader: Prefetcher | None = None
 
@@ -61,7 +62,7 @@ class Extraction:
         """{name: (shape, dtype)} of the files to write."""
         count = self.source.count
         shapes = {name: ((count, extractor.width(name)), np.float32) for name in extractor.blobs}
-        shapes["labels"] = ((count,), np.int64)
+        shapes["labels"] = ((count,), np.int64) if self.several is None else (self.several.shape, np.uint8)
         if extractor.classifier:
             shapes["predictions"] = ((count,), np.int64)
         if self.thumbs:
@@ -75,6 +76,8 @@ class Extraction:
                   mininterval=0.5 if console.isatty() else 10) as bar:
             for images, labels, thumbs in self.reader:
                 pictures = {"thumbs": thumbs} if self.thumbs else {}
+                if self.several is not None:
+                    labels = self.several[self.files.rows:self.files.rows + len(labels)]
                 self.files.append(**extractor(images), labels=labels, **pictures)
                 bar.update(len(labels))
         return (self.files.rows - first) / (time.monotonic() - started)

@@ -36,12 +36,20 @@ class Extractor:
                               "blob it reaches with --feature-blob and leave the codes out with --latent-blob none")
 
     def _classifier(self, found: Match) -> str | None:
-        """The blob that the final Softmax or the end of the net gives, when the net goes on to class scores."""
+        """The blob that the final Softmax or the end of the net gives, when the net goes on to class scores.
+
+        Not of a net for several labels an image, which ends with a Sigmoid: its highest score is no class.
+        """
         if "latent" not in self.blobs or found.initialised:
             return None
         ends = [blob for blob in self.net.outputs
                 if self.net.blobs[blob].data.ndim == 2 and blob not in self.blobs.values()]
-        return ends[-1] if ends else None
+        return ends[-1] if ends and self._writer(ends[-1]) != "Sigmoid" else None
+
+    def _writer(self, blob: str) -> str:
+        """Type of the last layer that writes a blob."""
+        return [layer.type for i, layer in enumerate(self.net.layers)
+                if any(self.net._blob_names[top] == blob for top in self.net._top_ids(i))][-1]
 
     def _last_layer(self) -> int:
         """Index of the last layer that writes one of the wanted blobs (in-place layers write them too)."""

@@ -21,16 +21,25 @@ from process.readers import read_json
 PROGRESS, META = "progress.json", "meta.json"
 # All that a folder of features holds: one with anything else in it is not replaced.
 NAMES = ("latent.npy", "fc7.npy", "labels.npy", "predictions.npy", "thumbs.npy", "ids.txt", PROGRESS, META)
-META_SCHEMA = {"type": "object", "properties": {"key": {"type": "string"}}}
+META_SCHEMA = {"type": "object", "properties": {
+    "key": {"type": "string"}, "added_to": {"type": "string"},
+    "added": {"type": "array", "items": {"type": "object", "required": ["count"]}}}}
 PROGRESS_SCHEMA = {"type": "object", "required": ["key", "thumbs", "rows"], "properties": {
     "key": {"type": "string"}, "thumbs": {"type": "integer"}, "rows": {"type": "integer", "minimum": 0}}}
 CHECKPOINT_S = 10.0  # rows of at most these seconds are computed twice after an interruption
 
 
 def is_made(folder: Path, key: str) -> bool:
-    """True when the features in folder are whole and were made from the same things."""
+    """True when the features in folder are whole and were made from the same things; images may be added to them."""
     meta = folder / META
-    return meta.exists() and read_json(meta, META_SCHEMA).get("key") == key
+    found = read_json(meta, META_SCHEMA) if meta.exists() else {}
+    return key in (found.get("key"), found.get("added_to"))
+
+
+def added_images(folder: Path) -> int:
+    """Images that were added to the features in a folder."""
+    meta = folder / META
+    return sum(part["count"] for part in read_json(meta, META_SCHEMA).get("added", ())) if meta.exists() else 0
 
 
 def check_replaceable(folder: Path) -> None:

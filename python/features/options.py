@@ -1,7 +1,11 @@
 """What extract.py can be told. Imports nothing that loads Caffe."""
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from nets.blobs import FC7, OWN
+from process.errors import DriverError
+from process.package_folder import PackageFolder
 from process.run_folder import RunFolder
 
 PROTOCOLS = ("authors", "caffe")  # of pre-processing: features/preprocess.py
@@ -15,6 +19,7 @@ class ExtractOptions:
     mean: a path, or "none" for a net trained without a mean image.
     """
     run: RunFolder | None
+    package: PackageFolder | None  # checked
     initial: bool
     net: Path | None
     weights: Path | None
@@ -48,7 +53,8 @@ class ExtractOptions:
         mean = Path(self.mean) if self.mean and self.mean != "none" else None
         of_run = [self.run.deploy, self.run.train_val, self.run.final_model, self.run.snapshots] if self.run else []
         images = [*self.split_databases(), *map(Path, self.images or [])]
-        return [self.net, self.weights, mean, self.lmdb, *images, *of_run]
+        package = self.package.path if self.package else None
+        return [self.net, self.weights, mean, self.lmdb, package, *images, *of_run]
 
     def split_databases(self) -> list[Path]:
         """Those of --databases that may be read, there or not. The folder around them may hold outputs too."""
@@ -61,3 +67,55 @@ class ExtractOptions:
         if self.run:
             return self.run.caffe_log
         return (self.out if self.databases else self.out.parent) / "caffe.log"
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """What computes: net, weights, blobs, device."""
+    parser.add_argument("--run", type=lambda text: RunFolder(Path(text)), metavar="DIR",
+                        help="a run's folder: its deploy net, final weights, mean image and scale are the defaults")
+    parser.add_argument("--initial", action="store_true",
+                        help="with --run: the weights it started from, not its final ones")
+    parser.add_argument("--package", type=lambda text: PackageFolder(Path(text)), metavar="DIR",
+                        help="a folder that package.py made, in place of a run: net, weights and pre-processing are "
+                             "its own")
+    parser.add_argument("--net", type=Path,
+                        help="deploy prototxt (default: the run's; without one, the template's where the weights fit "
+                             "it)")
+    parser.add_argument("--weights", type=Path, help="caffemodel")
+    parser.add_argument("--latent-blob", default=OWN,
+                        help="blob of the latent layer, or none (own: whichever of this project's names the net has)")
+    parser.add_argument("--feature-blob", default=FC7, help="blob of the features, or none")
+    parser.add_argument("--batch", type=int, help="images a forward pass (default: the deploy net's)")
+    parser.add_argument("--gpu", default="auto", metavar="auto|none|N", help="device")
+    parser.add_argument("--any-memory", action="store_true",
+                        help="extract even where the GPU's memory is estimated to be too small")
+    parser.add_argument("--trust-net", action="store_true",
+                        help="take a net whose layers do more than compute: they can read and write files and run code")
+
+
+def add_pre_processing_options(parser: argparse.ArgumentParser) -> None:
+    """How an image becomes the net's input."""
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="authors", help="pre-processing")
+    parser.add_argument("--mean", metavar="FILE|none", help="mean image (.binaryproto or .npy), or none")
+    parser.add_argument("--scale", type=float, help="factor on the pixels after the mean (default: the run's, else 1)")
+    parser.add_argument("--resize", type=int,
+                        help="side images are resized to before the crop, without a mean image, which tells it "
+                             "(default: the run's images', else the net's input)")
+
+
+def check_options(parser: argparse.ArgumentParser, options: ExtractOptions) -> None:
+    """Ends the program with status 2 for options that do not go together; DriverError when the run is missing."""
+    if options.latent_blob == options.feature_blob == "none":
+        parser.error("nothing to extract: --latent-blob and --feature-blob are both none")
+    if options.batch is not None and options.batch < 1:
+        parser.error("--batch must be at least 1")
+    if options.initial and not options.run:
+        parser.error("--initial goes with --run")
+    if options.package and (options.run or options.net or options.weights or options.mean or options.scale
+                            or options.resize or options.latent_blob != OWN or options.feature_blob != FC7):
+        parser.error("--package brings net, weights, blobs and pre-processing: leave --run, --net, --weights, --mean, "
+                     "--scale, --resize and the blobs out")
+    if options.package:
+        options.package.check()
+    if options.run and not options.run.path.is_dir():
+        raise DriverError(f"--run {options.run}: no such folder")

@@ -1,5 +1,5 @@
 """What turns images into features: net, weights, blobs and pre-processing, decided from the options and the run."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,6 +15,7 @@ from nets.blobs import wanted_blobs
 from nets.model_file import deploy_for
 from process.errors import DriverError
 from process.identity import file_identity
+from process.package_folder import PackageFolder
 
 
 @dataclass(frozen=True)
@@ -48,19 +49,35 @@ class _Asked:
 
 
 def decide(options: ExtractOptions, engine: str | None, console: TextIO) -> Recipe:
-    """The recipe. --run gives what the options do not name. DriverError for what is missing or does not fit."""
+    """The recipe. --run or --package give what the options do not name. DriverError for what is missing or unfit."""
+    if options.package:
+        options = _as_packed(options, options.package)
     net, weights = _net_and_weights(options)
     asked = _asked(options)
     if not net:
         beside = options.out if options.databases else options.out.parent
         net = deploy_for(weights, beside / "deploy.prototxt", console)
     batch, channels, crop, _ = input_shape(net)
-    check_net(read_net(net), net, options.trust_net)
+    message = read_net(net)
+    check_net(message, net, options.trust_net)
+    tops = {top for layer in message.layer for top in layer.top}
     mean = read_mean(asked.mean) if asked.mean else None
     size = asked.resize or crop if mean is None else mean.shape[1]
-    return Recipe(net, weights, wanted_blobs(options.latent_blob, options.feature_blob), asked.mean,
+    return Recipe(net, weights, wanted_blobs(options.latent_blob, options.feature_blob, tops), asked.mean,
                   Preprocessor(options.protocol, channels, crop, size, mean, asked.scale), options.batch or batch,
                   engine)
+
+
+def _as_packed(options: ExtractOptions, package: PackageFolder) -> ExtractOptions:
+    """The options with all that the package's codes were made by."""
+    meta = package.meta
+    try:
+        return replace(options, net=package.deploy, weights=package.weights, mean=str(package.mean or "none"),
+                       scale=meta["scale"], resize=meta["resize"], protocol=meta["protocol"],
+                       latent_blob=meta["blobs"]["latent"], feature_blob=meta["blobs"].get("fc7", "none"))
+    except (KeyError, TypeError, AttributeError):
+        raise DriverError(f"{package.file('meta.json')} does not tell how the package's codes were made: get the "
+                          "package again") from None
 
 
 def _net_and_weights(options: ExtractOptions) -> tuple[Path | None, Path]:

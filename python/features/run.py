@@ -3,17 +3,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
-from caffe_files.engine import cpu_sentence, engine_in_use, freeze_weights
+from caffe_files.engine import engine_in_use
 from features.extraction import Extraction
-from features.extractor import Extractor
-from features.memory import check_batch, check_memory
+from features.feature_files import added_images
+from features.loading import load_extractor, tell_device
+from features.memory import check_batch
 from features.options import SPLITS, ExtractOptions
-from features.recipe import Recipe, decide
+from features.recipe import decide
 from features.sources import FileSource, LmdbSource, Source
 from gpu import device
-from gpu.machine import check_net
 from process.errors import DriverError
-from process.machine import stay_within_memory
 
 
 def extract(options: ExtractOptions, console: TextIO) -> int:
@@ -26,19 +25,13 @@ def extract(options: ExtractOptions, console: TextIO) -> int:
     left = [extraction for extraction in extractions if not _is_kept(extraction, console)]
     if not left:
         return 0
-    _tell_device(gpus, recipe, options.any_memory, console)
+    tell_device(gpus, recipe, options.any_memory, console)
     check_batch(recipe)
     with ExitStack() as readers:
         for extraction in left:
             readers.callback(extraction.close)
             extraction.begin(options.thumbs)
-        device.use(gpus)
-        if not gpus:
-            stay_within_memory()
-        extractor = Extractor(recipe.net, recipe.weights, recipe.blobs, recipe.batch)
-        if not gpus:
-            check_net(extractor.net, recipe.batch, recipe.net, training=False)
-        freeze_weights()
+        extractor = load_extractor(recipe, gpus)
         for extraction in left:
             extraction.finish(extractor, options.run, console)
     return 0
@@ -63,16 +56,11 @@ def split_database(databases: Path, split: str) -> Path:
 
 
 def _is_kept(extraction: Extraction, console: TextIO) -> bool:
-    made = extraction.is_made()
+    made, added = extraction.is_made(), added_images(extraction.out)
+    if added and not made:
+        print(f"{extraction.out}: made anew, without the {added:,} images that were added to it: add them again with "
+              "make add", file=console)
     if made:
         print(f"{extraction.out}: kept, made from the same weights, net, pre-processing and "
-              f"{extraction.source.count:,} images", file=console)
+              f"{extraction.source.count:,} images" + (f"; {added:,} were added" if added else ""), file=console)
     return made
-
-
-def _tell_device(gpus: tuple[int, ...], recipe: Recipe, any_memory: bool, console: TextIO) -> None:
-    """Says what computes, and stops before the card does when it is too small."""
-    for gpu in device.listed(gpus) if gpus else [cpu_sentence()]:
-        print(f"device: {gpu}", file=console)
-        if gpus and not any_memory:
-            print(check_memory(recipe.net, recipe.batch, gpu), file=console)

@@ -9,7 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 from caffe.proto import caffe_pb2
 
-from caffe_files.databases import cursor_of, datum_shape, entry_name, is_database, parse_datum, read_meta
+from caffe_files.databases import (
+    cursor_of,
+    datum_shape,
+    entry_name,
+    is_database,
+    parse_datum,
+    read_labels,
+    read_meta,
+)
 from caffe_files.entries import check_entries
 from caffe_files.images import AS_STORED, decode_image
 from process.errors import DriverError
@@ -47,6 +55,7 @@ class LmdbSource:
         self.entries = check_entries(path)
         self.count = self.entries.count
         self.meta = read_meta(path)
+        self.several = _several_labels(path, self.count) if self.meta.get("several_labels") else None
         self.ids = self._ids(path / "ids.txt")
 
     def _ids(self, file: Path) -> list[str]:
@@ -75,6 +84,15 @@ class LmdbSource:
                 where = entry_name(self.path, cursor.key())
                 yield decode(parse_datum(cursor.value(), where), where)
                 more = cursor.next()
+
+
+def _several_labels(path: Path, count: int) -> np.ndarray:
+    """(N, L) uint8 of images with several labels each, of which a Datum holds none."""
+    labels = read_labels(path)
+    if labels.ndim != 2 or len(labels) != count:
+        raise DriverError(f"{path / 'labels.npy'} has shape {labels.shape}, the database {count} images with several "
+                          "labels each: make it again")
+    return labels.astype(np.uint8)
 
 
 def decode(datum: caffe_pb2.Datum, where: str) -> Labelled:

@@ -10,7 +10,7 @@ from caffe_files.prototxt import read_net
 from caffe_files.trusted import check_net, check_training_net
 from gpu import device, loaded_libraries
 from gpu.options import ActivationOptions
-from nets.blobs import CODES, FC7
+from nets.blobs import FC7, codes_blob
 
 
 def first_batch(train_val: Path) -> np.ndarray:
@@ -45,7 +45,7 @@ def activations(options: ActivationOptions) -> dict[str, np.ndarray]:
     net.reshape()
     net.blobs["data"].data[...] = batch
     net.forward()
-    return {name: net.blobs[blob].data.copy() for name, blob in (("fc7", FC7), ("latent", CODES))}
+    return {name: net.blobs[blob].data.copy() for name, blob in (("fc7", FC7), ("latent", codes_blob(net.blobs)))}
 
 
 def write_activations(options: ActivationOptions) -> None:

@@ -1,11 +1,11 @@
 """The nets and solvers of the project as Caffe messages: (data set, net, bits) -> train_val, deploy, solver.
 
 Layer names are the authors' (nets/blobs.py): their released models load by them. LeNet's hidden layer is called fc7
-too, so that every net is extracted by the same two blobs, FC7 and CODES.
+too, so that every net has its features in a blob of that name.
 """
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from caffe import layers as L
 from caffe import params as P
 from caffe.proto import caffe_pb2
 
-from nets.blobs import CLASSIFIER, CODES, LATENT
+from nets.bodies import caffenet_body, lenet_body
+from nets.heads import CVPRW_HEAD, SSDH_HEAD, Head
 
 MEAN_FILE = "data/ilsvrc_2012_mean.binaryproto"
 
@@ -24,12 +25,13 @@ class DataSet:
     """What net and solver have to know of a data set.
 
     test_images None: not known, so the solver's test_iter is a guess. train_images None: trained for as long as the
-    net's own solver says, else for its epochs.
+    net's own solver says, else for its epochs. several: an image may have several of the classes, its labels.
     """
     name: str
     classes: int
     test_images: int | None = None
     train_images: int | None = None
+    several: bool = False
 
 
 DATASETS = {d.name: d for d in (
@@ -42,7 +44,7 @@ DATASETS = {d.name: d for d in (
 
 @dataclass(frozen=True)
 class Setting:
-    """One experiment: data set, net ("caffenet" or "lenet") and code length h."""
+    """One experiment: data set, net (a key of NETS) and code length h."""
     dataset: DataSet
     net: str
     bits: int
@@ -64,9 +66,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Net:
-    """A body (data -> fc7), what it is fed and the solver that trains it. epochs: for data sets of other sizes."""
+    """A body (data -> fc7), a head behind it, what they are fed and the solver that trains them.
+
+    epochs: for data sets of other sizes. test_batch: where it is not the training batch.
+    """
     title: str
     body: Callable[[NetSpec], Any]
+    head: Head
     data_suffix: str       # of the folder of its databases
     input_shape: tuple[int, int, int]  # (channels, crop, crop)
     batch: int
@@ -74,85 +80,23 @@ class Net:
     train_transform: dict[str, Any]  # of the TRAIN one in addition
     solver: dict[str, Any]
     epochs: int
+    test_batch: int | None = None
+
+    def batch_of(self, phase: int) -> int:
+        """Images of a batch in a phase."""
+        return self.batch if phase == caffe_pb2.TRAIN else self.test_batch or self.batch
 
 
-def learned(lr: tuple[int, int] = (1, 2)) -> list[dict]:
-    """The two `param` blocks of a layer: weights, then bias, which is never decayed (decay_mult 1 and 0)."""
-    return [dict(lr_mult=lr[0], decay_mult=1), dict(lr_mult=lr[1], decay_mult=0)]
-
-
-def gaussian(std: float, bias: float) -> dict:
-    """Fillers of a layer: weights from a normal distribution, a constant bias."""
-    return dict(weight_filler=dict(type="gaussian", std=std), bias_filler=dict(type="constant", value=bias))
-
-
-XAVIER = dict(weight_filler=dict(type="xavier"), bias_filler=dict(type="constant", value=0))
-
-
-def conv(bottom: Any, channels: int, kernel: int, filler: dict, **options: int) -> Any:
-    """A learned convolution."""
-    return L.Convolution(bottom, param=learned(), num_output=channels, kernel_size=kernel, **options, **filler)
-
-
-def max_pool(bottom: Any, kernel: int) -> Any:
-    """Max pooling with stride 2."""
-    return L.Pooling(bottom, pool=P.Pooling.MAX, kernel_size=kernel, stride=2)
-
-
-def hidden(bottom: Any, outputs: int, filler: dict) -> Any:
-    """A learned fully connected layer."""
-    return L.InnerProduct(bottom, param=learned(), num_output=outputs, **filler)
-
-
-def lrn(bottom: Any) -> Any:
-    """CaffeNet's normalisation across channels."""
-    return L.LRN(bottom, local_size=5, alpha=1e-4, beta=0.75)
-
-
-def caffenet_body(n: NetSpec) -> Any:
-    """BVLC reference CaffeNet up to fc7: AlexNet with pooling before LRN, two groups in conv2, conv4 and conv5."""
-    n.conv1 = conv(n.data, 96, 11, gaussian(0.01, 0), stride=4)
-    n.relu1 = L.ReLU(n.conv1, in_place=True)
-    n.pool1 = max_pool(n.relu1, 3)
-    n.norm1 = lrn(n.pool1)
-    n.conv2 = conv(n.norm1, 256, 5, gaussian(0.01, 1), pad=2, group=2)
-    n.relu2 = L.ReLU(n.conv2, in_place=True)
-    n.pool2 = max_pool(n.relu2, 3)
-    n.norm2 = lrn(n.pool2)
-    n.conv3 = conv(n.norm2, 384, 3, gaussian(0.01, 0), pad=1)
-    n.relu3 = L.ReLU(n.conv3, in_place=True)
-    n.conv4 = conv(n.relu3, 384, 3, gaussian(0.01, 1), pad=1, group=2)
-    n.relu4 = L.ReLU(n.conv4, in_place=True)
-    n.conv5 = conv(n.relu4, 256, 3, gaussian(0.01, 1), pad=1, group=2)
-    n.relu5 = L.ReLU(n.conv5, in_place=True)
-    n.pool5 = max_pool(n.relu5, 3)
-    n.fc6 = hidden(n.pool5, 4096, gaussian(0.005, 1))
-    n.relu6 = L.ReLU(n.fc6, in_place=True)
-    n.drop6 = L.Dropout(n.relu6, dropout_ratio=0.5, in_place=True)
-    n.fc7 = hidden(n.drop6, 4096, gaussian(0.005, 1))
-    n.relu7 = L.ReLU(n.fc7, in_place=True)
-    n.drop7 = L.Dropout(n.relu7, dropout_ratio=0.5, in_place=True)
-    return n.drop7
-
-
-def lenet_body(n: NetSpec) -> Any:
-    """Caffe's MNIST LeNet, its hidden layer of 500 units named fc7."""
-    n.conv1 = conv(n.data, 20, 5, XAVIER)
-    n.pool1 = max_pool(n.conv1, 2)
-    n.conv2 = conv(n.pool1, 50, 5, XAVIER)
-    n.pool2 = max_pool(n.conv2, 2)
-    n.fc7 = hidden(n.pool2, 500, XAVIER)
-    n.relu7 = L.ReLU(n.fc7, in_place=True)
-    return n.relu7
-
-
+# The authors' solver for CIFAR-10: 50,000 batches of 32 are 32 times over its 50,000 images.
+AUTHORS_SOLVER = dict(base_lr=0.001, lr_policy="step", gamma=0.1, stepsize=25000, momentum=0.9, weight_decay=0.0005,
+                      max_iter=50000, snapshot=10000, test_interval=1000, display=20, average_loss=20)
+CAFFENET = Net("CaffeNet", caffenet_body, CVPRW_HEAD, "", (3, 227, 227), 32,
+               dict(crop_size=227, mean_file=MEAN_FILE), dict(mirror=True), AUTHORS_SOLVER, epochs=32)
 NETS = {
-    "caffenet": Net("CaffeNet", caffenet_body, "", (3, 227, 227), 32,
-                    dict(crop_size=227, mean_file=MEAN_FILE), dict(mirror=True),
-                    dict(base_lr=0.001, lr_policy="step", gamma=0.1, stepsize=25000, momentum=0.9, weight_decay=0.0005,
-                         max_iter=50000, snapshot=10000, test_interval=1000, display=20, average_loss=20),
-                    epochs=32),  # 50,000 batches of 32 over CIFAR-10's 50,000 images
-    "lenet": Net("LeNet", lenet_body, "28", (1, 28, 28), 64, dict(scale=1 / 256), {},
+    "caffenet": CAFFENET,
+    "ssdh": replace(CAFFENET, title="SSDH", head=SSDH_HEAD, test_batch=50,
+                    solver={**AUTHORS_SOLVER, "display": 100, "random_seed": 42}),
+    "lenet": Net("LeNet", lenet_body, CVPRW_HEAD, "28", (1, 28, 28), 64, dict(scale=1 / 256), {},
                  dict(base_lr=0.01, lr_policy="inv", gamma=0.0001, power=0.75, momentum=0.9, weight_decay=0.0005,
                       max_iter=5000, snapshot=1000, test_interval=1000, display=20, average_loss=20),
                  epochs=16),  # as the demo
@@ -163,23 +107,22 @@ FEWEST_ITERATIONS = 500  # new layers need some however few the images are
 SOLVER_OVERRIDES = {("digits", "lenet"): dict(max_iter=1000, snapshot=500, test_interval=250)}
 
 
-def data_layer(setting: Setting, phase: int) -> Any:
-    """(data, label) tops of the Data layer of a phase."""
+def data_layers(setting: Setting, phase: int) -> Any:
+    """(data, label) tops of the Data layer of a phase; where images have several labels, of two layers."""
     net = NETS[setting.net]
     transform = dict(net.transform, **(net.train_transform if phase == caffe_pb2.TRAIN else {}))
     source = setting.lmdb("train" if phase == caffe_pb2.TRAIN else "test")
-    return L.Data(ntop=2, include=dict(phase=phase), transform_param=transform, source=source,
-                  batch_size=net.batch, backend=P.Data.LMDB)
+    reading = dict(include=dict(phase=phase), batch_size=net.batch_of(phase), backend=P.Data.LMDB)
+    if not setting.dataset.several:
+        return L.Data(ntop=2, transform_param=transform, source=source, **reading)
+    return (L.Data(transform_param=transform, source=source, **reading),
+            L.Data(source=f"{source}/labels_lmdb", **reading))
 
 
-def latent_head(n: NetSpec, bottom: Any, setting: Setting) -> Any:
-    """The paper's latent layer H (section 3.1) and a classifier that sees H's activations only."""
-    latent = hidden(bottom, setting.bits, gaussian(0.005, 1))
-    codes = L.Sigmoid(latent)
-    scores = L.InnerProduct(codes, param=learned((10, 20)), num_output=setting.dataset.classes, **gaussian(0.01, 0))
-    for name, top in ((LATENT, latent), (CODES, codes), (CLASSIFIER, scores)):
-        setattr(n, name, top)
-    return scores
+def head_of(setting: Setting, n: NetSpec) -> Any:
+    """Adds body and head to a spec that has its data; returns the class scores."""
+    net = NETS[setting.net]
+    return net.head.scores(n, net.body(n), setting.bits, setting.dataset.classes)
 
 
 def assemble(setting: Setting, *specs: NetSpec) -> caffe_pb2.NetParameter:
@@ -194,19 +137,20 @@ def train_val(setting: Setting) -> caffe_pb2.NetParameter:
     """NetParameter of the net that is trained (phase TRAIN) and tested (phase TEST)."""
     # Two Data layers with the same tops: a NetSpec holds one, so the TRAIN layer is a spec of its own.
     train, n = NetSpec(), NetSpec()
-    train.data, train.label = data_layer(setting, caffe_pb2.TRAIN)
-    n.data, n.label = data_layer(setting, caffe_pb2.TEST)
-    scores = latent_head(n, NETS[setting.net].body(n), setting)
-    n.accuracy = L.Accuracy(scores, n.label, include=dict(phase=caffe_pb2.TEST))
-    n.loss = L.SoftmaxWithLoss(scores, n.label)
+    for spec, phase in ((train, caffe_pb2.TRAIN), (n, caffe_pb2.TEST)):
+        spec.data, spec.label = data_layers(setting, phase)
+    scores = head_of(setting, n)
+    if not setting.dataset.several:  # Caffe's Accuracy knows one label an image
+        n.accuracy = L.Accuracy(scores, n.label, include=dict(phase=caffe_pb2.TEST))
+    NETS[setting.net].head.losses(n, scores, setting.dataset.several)
     return assemble(setting, train, n)
 
 
 def deploy(setting: Setting) -> caffe_pb2.NetParameter:
-    """NetParameter for extraction: Input (batch, channels, crop, crop), no labels, class probabilities last."""
+    """NetParameter for extraction: Input (batch, channels, crop, crop), no labels, probabilities last."""
     net, n = NETS[setting.net], NetSpec()
     n.data = L.Input(shape=dict(dim=[net.batch, *net.input_shape]))
-    n.prob = L.Softmax(latent_head(n, net.body(n), setting))
+    n.prob = (L.Sigmoid if setting.dataset.several else L.Softmax)(head_of(setting, n))
     proto = assemble(setting, n)
     for layer in proto.layer:  # what only training needs would distract
         layer.ClearField("param")
@@ -238,5 +182,5 @@ def solver(setting: Setting, net_file: Path) -> caffe_pb2.SolverParameter:
     overrides = SOLVER_OVERRIDES.get((setting.dataset.name, setting.net), {})
     values = {**NETS[setting.net].solver, **schedule(setting), **overrides}
     images = setting.dataset.test_images
-    test_iter = -(-images // NETS[setting.net].batch) if images else 100
+    test_iter = -(-images // NETS[setting.net].batch_of(caffe_pb2.TEST)) if images else 100
     return caffe_pb2.SolverParameter(net=str(net_file), test_iter=[test_iter], snapshot_prefix=setting.name, **values)

@@ -9,7 +9,7 @@ from typing import TextIO
 from caffe.proto import caffe_pb2
 
 from caffe_files.weights import Shape, read_caffemodel, stored_layers
-from nets.blobs import CLASSIFIER, LATENT
+from nets.blobs import NAMES
 from nets.definitions import NETS, DataSet, Setting, deploy
 from nets.template import commented, net_text
 from process.errors import DriverError
@@ -35,13 +35,14 @@ class Model:
 def identify(path: Path) -> Model:
     """The Model in a file. DriverError that names the first layer which fits none of the templates."""
     stored = stored_layers(read_caffemodel(path))
-    if LATENT not in stored:
-        raise DriverError(f"{path} has no latent layer {LATENT} (it has {', '.join(stored)}). A hashing model with "
-                          "other layer names needs its deploy net (--net) and --latent-blob; a model without a latent "
-                          "layer gives no codes")
-    bits = stored[LATENT][0][-2]
-    classes = stored[CLASSIFIER][0][-2] if CLASSIFIER in stored else None
-    models = [Model(net, bits, classes) for net in NETS]
+    names = next((names for names in NAMES if names.latent in stored), None)
+    if not names:
+        raise DriverError(f"{path} has no latent layer {' or '.join(names.latent for names in NAMES)} (it has "
+                          f"{', '.join(stored)}). A hashing model with other layer names needs its deploy net (--net) "
+                          "and --latent-blob; a model without a latent layer gives no codes")
+    bits = stored[names.latent][0][-2]
+    classes = stored[names.classifier][0][-2] if names.classifier in stored else None
+    models = [Model(name, bits, classes) for name, net in NETS.items() if net.head.names == names]
     faults = {model: _misfit(stored, model) for model in models}
     for model, fault in faults.items():
         if not fault:
@@ -81,7 +82,7 @@ def deploy_net(model: Model) -> caffe_pb2.NetParameter:
     """NetParameter of the template's deploy net; it ends with the codes where the model has no classifier."""
     net = deploy(Setting(DataSet("model", model.classes or 1), model.net, model.bits))
     if model.classes is None:
-        kept = [layer for layer in net.layer if layer.name not in (CLASSIFIER, "prob")]
+        kept = [layer for layer in net.layer if layer.name not in (NETS[model.net].head.names.classifier, "prob")]
         del net.layer[:]
         net.layer.extend(kept)
     net.name = f"{NETS[model.net].title}_{model.bits}bit"

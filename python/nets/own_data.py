@@ -15,6 +15,11 @@ def data_set_of(databases: Path, name: str) -> DataSet:
                               "classes; give the number of classes with --classes")
     if metas["train"]["classes"] != metas["test"]["classes"]:
         raise DriverError(f"{databases}: its two databases have other classes; make them anew")
+    several = [bool(meta.get("several_labels")) for meta in metas.values()]
+    if several[0] != several[1]:
+        raise DriverError(f"{databases}: the images of one of its two databases have several labels each, those of the "
+                          "other have one; make them anew, from lists of one kind")
     if len(metas["train"]["classes"]) < 2:
         raise DriverError(f"{databases} has one class only, {metas['train']['classes'][0]!r}: a classifier needs two")
-    return DataSet(name, len(metas["train"]["classes"]), metas["test"]["count"], metas["train"]["count"])
+    return DataSet(name, len(metas["train"]["classes"]), metas["test"]["count"], metas["train"]["count"],
+                   several[0])

@@ -12,17 +12,17 @@ from process.files import whole_file
 from process.outputs import refuse_foreign_text
 
 COMMITTED = (("cifar10", "caffenet", 48), ("mnist", "caffenet", 48), ("mnist", "caffenet", 128),
-             ("yahoo1m", "caffenet", 128), ("mnist", "lenet", 48), ("digits", "lenet", 48))
+             ("yahoo1m", "caffenet", 128), ("mnist", "lenet", 48), ("digits", "lenet", 48), ("cifar10", "ssdh", 48))
 
 WRITTEN_BY = "Written by python/net_template.py"  # a line of each file: one without is not replaced
 
 HEADER = {
     "train_val": """\
 {title}: {body} with a latent layer of {bits} units between fc7 and the classifier
-(Lin, Yang, Hsiao, Chen: Deep Learning of Binary Hash Codes for Fast Image Retrieval, CVPRW 2015).
+({paper}).
 Written by python/net_template.py: change it there. Paths are relative to the directory `caffe` is started in.""",
     "deploy": """\
-{title} for feature extraction: blobs fc7 (after ReLU) and fc8_kevin_encode (bit j = 1 where it is >= 0.5).
+{title} for feature extraction: blobs fc7 (after ReLU) and {codes} (bit j = 1 where it is >= 0.5).
 Written by python/net_template.py: change it there.""",
     "solver": """\
 {origin}
@@ -40,10 +40,18 @@ LENET_COMMENTS = {
     "data": "28x28 grey digits, scaled to 0..1.",
     "conv1": "conv1 to fc7: the LeNet of Caffe's MNIST example; its 500 hidden units are called fc7 here.",
 }
-HEAD_COMMENTS = {
+LATENT_COMMENTS = {
     "fc8_kevin": "The latent layer H, with the authors' names and fillers (bias 1, weights gaussian 0.005).",
     "fc8_pascal": "The classifier sees H's activations only. New weights: ten times the learning rate.",
+    "latent": "The latent layer H, with the authors' names and fillers of SSDH (bias 0, weights gaussian 0.01).",
+    "label": "0 or 1 for each label of an image: a second database, read in step with the images'.",
+    "fc9": "The classifier sees H's activations only. New weights (gaussian 0.2): ten times the learning rate.",
+    "binary_squares": "SSDH's forcing-binary term, weight 1: -(1/(2 N h)) sum (a - 0.5)^2 over N images and h bits.",
+    "fire_mean": "SSDH's 50%-fire-rate term, weight 1: (1/(2 N)) sum (mean of an image's activations - 0.5)^2.",
 }
+CVPRW_PAPER = "Lin, Yang, Hsiao, Chen: Deep Learning of Binary Hash Codes for Fast Image Retrieval, CVPRW 2015"
+SSDH_PAPER = ("Yang, Lin, Chen: Supervised Learning of Semantics-Preserving Hash via Deep Convolutional Neural "
+              "Networks, TPAMI 2017")
 SOLVER_COMMENTS = {
     "test_iter": "The whole test set. When the batch does not divide it, caffe train counts the first images twice in "
                  "the\nlast batch; python/train.py counts every image once.",
@@ -51,6 +59,8 @@ SOLVER_COMMENTS = {
 }
 ORIGINS = {"caffenet": "The authors' solver for CIFAR-10 at batch 32: 50,000 iterations, learning rate 0.001, then "
                        "0.0001.",
+           "ssdh": "The authors' solver for SSDH on CIFAR-10 at batch 32: 50,000 iterations, learning rate 0.001, then "
+                   "0.0001.\nIt takes a snapshot every 10,000, theirs one at the end.",
            "lenet": "The solver of Caffe's LeNet example, by iterations fitted to the data set."}
 
 
@@ -77,12 +87,15 @@ def solver_text(proto: caffe_pb2.SolverParameter) -> str:
 
 def files(setting: Setting, folder: Path) -> dict[str, str]:
     """{file name: text} of a setting whose files will lie in `folder` (the solver names its net by that path)."""
-    caffenet = setting.net == "caffenet"
-    names = {"title": setting.title, "body": NETS[setting.net].title, "bits": setting.bits, "name": setting.name,
+    net = NETS[setting.net]
+    caffenet = net.body is NETS["caffenet"].body
+    names = {"title": setting.title, "body": "CaffeNet" if caffenet else net.title, "bits": setting.bits,
+             "name": setting.name, "codes": net.head.names.codes,
+             "paper": SSDH_PAPER if net.head.ssdh_terms else CVPRW_PAPER,
              "origin": ORIGINS[setting.net] + _schedule_words(setting),
              "weights": " \\\n    -weights bvlc_reference_caffenet.caffemodel" if caffenet else ""}
     body_comments = CAFFENET_COMMENTS if caffenet else LENET_COMMENTS
-    texts = {"train_val": net_text(train_val(setting), {**body_comments, **HEAD_COMMENTS}),
+    texts = {"train_val": net_text(train_val(setting), {**body_comments, **LATENT_COMMENTS}),
              "deploy": net_text(deploy(setting), {}),
              "solver": solver_text(solver(setting, folder / "train_val.prototxt"))}
     return {f"{role}.prototxt": commented(HEADER[role].format(**names)) + text for role, text in texts.items()}

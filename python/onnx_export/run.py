@@ -35,7 +35,8 @@ def export(options: ExportOptions, console: TextIO) -> None:
     net_file, weights = _net_and_weights(options, console)
     net = read_net(net_file)
     check_net(net, net_file, options.trust_net)
-    extractor = Extractor(net_file, weights, wanted_blobs(options.latent_blob, options.feature_blob), IMAGES)
+    tops = {top for layer in net.layer for top in layer.top}
+    extractor = Extractor(net_file, weights, wanted_blobs(options.latent_blob, options.feature_blob, tops), IMAGES)
     classes = {"class scores": extractor.classifier} if extractor.classifier else {}
     outputs = {**extractor.blobs, **classes}
     blobs = list(dict.fromkeys(outputs.values()))

@@ -63,6 +63,21 @@ class RunFolder:
         return self.path / "curves.png"
 
     @property
+    def features(self) -> Path:
+        """Folder of the features of both splits."""
+        return self.path / "features"
+
+    @property
+    def evaluation(self) -> Path:
+        """Folder of what eval/ makes of them."""
+        return self.path / "eval"
+
+    @property
+    def standstill(self) -> Path:
+        """What shows that the training stood still at its last test, and the likely causes; not there if it did not."""
+        return self.path / "standstill.json"
+
+    @property
     def caffe_log(self) -> Path:
         """What Caffe itself logs, of every program that worked on the run."""
         return self.path / "caffe.log"

@@ -19,7 +19,7 @@ def draw_curves(run: RunFolder) -> None:
     losses, accuracies = figure.subplots(1, 2)
     losses.plot(*series(rows, "loss"), color=TRAINING, label="training")
     losses.plot(*series(rows, "test_loss"), "o-", color=TEST, label="test")
-    losses.set(xlabel="iteration", ylabel="softmax loss", ylim=(0, None))
+    losses.set(xlabel="iteration", ylabel="loss", ylim=(min(0, *losses.get_ylim()), None))  # SSDH's goes below 0
     losses.legend(frameon=False)
     accuracies.plot(*series(rows, "test_accuracy"), "o-", color=TEST)
     accuracies.set(xlabel="iteration", ylabel="test accuracy", ylim=(0, 1))

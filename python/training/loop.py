@@ -17,6 +17,7 @@ from training.plan import Plan
 from training.problem import Problem
 from training.replay import seed_iteration, skip_data
 from training.snapshots import Snapshots
+from training.standstill import Standstill
 from training.testing import WholeTestSet
 
 DISPLAY = 20        # iterations between rows of the log, where the solver does not say
@@ -25,10 +26,13 @@ LOSS_CEILING = 50.0  # far above ln(classes); Caffe's softmax loss sticks at 87.
 
 
 class Training:
-    """Trains a solver from its run's last whole snapshot on. What makes that exact is told in training/replay.py."""
+    """Trains a solver from its run's last whole snapshot on. What makes that exact is told in training/replay.py.
+
+    fresh: layers that the initial weights did not fill.
+    """
 
     def __init__(self, plan: Plan, problem: Problem, solver: caffe.SGDSolver, test_set: WholeTestSet,
-                 snapshots: Snapshots, console: TextIO) -> None:
+                 snapshots: Snapshots, console: TextIO, fresh: tuple[str, ...]) -> None:
         self.plan, self.problem, self.solver, self.test_set = plan, problem, solver, test_set
         self.snapshots, self.console = snapshots, console
         self.display = problem.solver.display or DISPLAY
@@ -36,6 +40,7 @@ class Training:
         self.iteration_loss = IterationLoss(solver.net, problem.solver.iter_size)
         self.first_loss: float | None = None
         self.stopping = False
+        self.standstill = Standstill(plan, problem, solver.net, fresh, self.say)
         self.log: TrainingLog | None = None
         self.clock = (0.0, 0)  # (monotonic seconds, iteration) of the last row of the log
         self.last_said = 0.0
@@ -121,10 +126,11 @@ class Training:
 
     def _test(self) -> None:
         started = time.monotonic()
-        accuracy, loss = self.test_set.measure()
-        self.log.row(self.solver.iter, test_accuracy=accuracy, test_loss=loss)
-        self.say(f"iteration {self.solver.iter:6d}  test accuracy {accuracy:.4f}  test loss {loss:.4f}  "
+        result = self.test_set.measure()
+        self.log.row(self.solver.iter, test_accuracy=result.accuracy, test_loss=result.loss)
+        self.say(f"iteration {self.solver.iter:6d}  test accuracy {result.accuracy:.4f}  test loss {result.loss:.4f}  "
                  f"(all {self.test_set.images:,} test images, {duration(time.monotonic() - started)})")
+        self.standstill.look(self.solver.iter, sum(self.losses) / len(self.losses), result)
         self._leave_out(started)
 
     def _snapshot(self) -> Path:

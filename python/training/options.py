@@ -13,7 +13,7 @@ class TrainOptions:
     weights: Path | None
     iterations: int | None
     schedule: float      # the part of the solver's schedule that is trained
-    seed: int
+    seed: int | None
     gpu: str
     engine: str | None   # of the CPU: process/cpu.py
     threads: int | None

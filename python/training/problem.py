@@ -9,7 +9,8 @@ from caffe.proto import caffe_pb2
 
 from caffe_files.data_layer import check_data_layer
 from caffe_files.engine import engine_in_use
-from caffe_files.prototxt import data_layer, loss_bottoms, message_text, read_net, read_solver
+from caffe_files.label_data import check_label_layer, label_counts
+from caffe_files.prototxt import data_layer, label_layer, latent_sigmoid, loss_of, message_text, read_net, read_solver
 from caffe_files.trusted import check_solver, check_training_net
 from process.checkout import commit
 from process.cpu import threads_in_use
@@ -46,14 +47,28 @@ class Problem:
         self.net_file = Path(self.solver.net)
         self.net = read_net(self.net_file)
         check_training_net(self.net, self.net_file, trusted)
-        _, _, self.classes = loss_bottoms(self.net, self.net_file)
+        self.loss = loss_of(self.net, self.net_file)
+        self.classes, self.classifier = self.loss.classes, self.loss.classifier
+        self.latent = latent_sigmoid(self.net)
         self.train_layer = data_layer(self.net, caffe_pb2.TRAIN, self.net_file)
         self.test_layer = data_layer(self.net, caffe_pb2.TEST, self.net_file)
         self.train_images, self.train_meta = check_data_layer(self.train_layer, self.classes, self.net_file)
         self.test_images, self.test_meta = check_data_layer(self.test_layer, self.classes, self.net_file)
+        self.train_source = Path(self.train_layer.data_param.source)
+        self.train_counts = label_counts(self.train_source, self.classes)
+        self._label_layers = self._checked_label_layers()
         self._asked = Asked(self.train_layer.data_param.batch_size * self.solver.iter_size,
                             self.test_layer.data_param.batch_size, self.solver.iter_size, devices if share else 1)
         self.cut = self._cut(iter_size or self.solver.iter_size)
+
+    def _checked_label_layers(self) -> list[caffe_pb2.LayerParameter]:
+        """Those of training and test in a net for several labels an image; [] in others."""
+        if not self.loss.several:
+            return []
+        found = [label_layer(self.net, phase) for phase in (caffe_pb2.TRAIN, caffe_pb2.TEST)]
+        for layer, images in zip(found, (self.train_layer, self.test_layer)):
+            check_label_layer(layer, images, self.classes, self.net_file)
+        return found
 
     def _cut(self, iter_size: int) -> bool:
         """Puts iter_size and the batches that go with it into solver and net; returns whether that changed anything."""
@@ -63,7 +78,9 @@ class Problem:
                 f"{asked.images} images an iteration ({self.net_file}) cannot be cut into {iter_size * asked.parts} "
                 f"equal batches (iter_size {iter_size}" + (f", {asked.parts} GPUs" if asked.parts > 1 else "")
                 + f"). iter_size may be {', '.join(map(str, self.iter_sizes())) or 'none'}")
-        self.train_layer.data_param.batch_size, self.test_layer.data_param.batch_size = self.batches(iter_size)
+        for layers in ((self.train_layer, self.test_layer), self._label_layers):
+            for layer, batch in zip(layers, self.batches(iter_size)):
+                layer.data_param.batch_size = batch
         self.solver.iter_size = iter_size
         return (iter_size, asked.parts) != (asked.iter_size, 1)
 
@@ -95,10 +112,19 @@ class Problem:
         where = f" on each of {self.devices} GPUs" if self.devices > 1 else ""
         return f"an iteration is {cut}{where}, gradients averaged: {self.batch} images"
 
+    def few_sentence(self) -> str | None:
+        """What happens when the training images fill no batch."""
+        batch = self.train_layer.data_param.batch_size
+        if self.train_images >= batch:
+            return None
+        return (f"only {self.train_images} training images for batches of {batch}: each batch holds images more than "
+                "once. More images make a better net")
+
     def settings(self, plan: Plan) -> dict[str, Any]:
         """What run.json keeps of this training (python/README.md lists it)."""
-        return {"dataset": self.train_meta.get("dataset"), "net": self.net.name, "bits": self._bits(),
-                "classes": self.classes, "seed": plan.seed, "iterations": plan.iterations, "batch": self.batch,
+        return {"dataset": self.train_meta.get("dataset"), "net": self.net.name,
+                "bits": self.latent.bits if self.latent else None, "classes": self.classes,
+                "seed": plan.seed, "iterations": plan.iterations, "batch": self.batch,
                 **({} if self.part == 1 else {"schedule": self.part}),
                 "iter_size": self.solver.iter_size, "devices": self.devices,
                 **({} if plan.gpus else {"engine": engine_in_use(), "threads": threads_in_use()}),
@@ -108,13 +134,6 @@ class Problem:
                 "train_data": _data(self.train_layer, self.train_images, self.train_meta),
                 "test_data": _data(self.test_layer, self.test_images, self.test_meta),
                 "commit": commit(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
-
-    def _bits(self) -> int | None:
-        """Code length: outputs of the last InnerProduct that a Sigmoid follows."""
-        sigmoids = [layer.bottom[0] for layer in self.net.layer if layer.type == "Sigmoid"]
-        widths = [layer.inner_product_param.num_output for layer in self.net.layer
-                  if layer.type == "InnerProduct" and layer.top[0] in sigmoids]
-        return widths[-1] if widths else None
 
 
 def _data(layer: caffe_pb2.LayerParameter, images: int, meta: dict[str, Any]) -> dict[str, Any]:

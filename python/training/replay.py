@@ -17,7 +17,13 @@ def seed_iteration(seed: int, iteration: int) -> None:
 
 
 def skip_data(solver: caffe.SGDSolver, iter_size: int, iterations: Iterable[int]) -> None:
-    """Puts the Data layer back: position, and the generator of crops and mirrors, which only drawing advances."""
+    """Puts the Data layers back: position, and the generator of crops and mirrors, which only drawing advances."""
+    last = last_data_layer(solver.net)
     for _ in iterations:
         for _ in range(iter_size):
-            solver.net._forward(0, 0)
+            solver.net._forward(0, last)
+
+
+def last_data_layer(net: caffe.Net) -> int:
+    """Index of the last layer that reads: the first, but for a net that reads labels beside the images."""
+    return max((i for i, layer in enumerate(net.layers) if layer.type == "Data"), default=0)

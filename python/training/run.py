@@ -16,6 +16,7 @@ from training.memory import check_batches, check_memory
 from training.options import TrainOptions
 from training.plan import Plan, decide
 from training.problem import Problem
+from training.replay import last_data_layer
 from training.resolved import check_run_folder, write_resolved
 from training.schedule import schedule_words
 from training.settings import check_unchanged, write_settings
@@ -47,12 +48,12 @@ def train(options: TrainOptions, console: TextIO) -> int:
         stay_within_memory()
     device.use(gpus)
     write_resolved(plan, problem, snapshots.prefix)
-    solver = _make_solver(plan, console)
+    solver, fresh = _make_solver(plan, console)
     test_set = WholeTestSet(plan.run.train_val, problem.net, problem.test_images, solver.net)
     if not gpus:
         check_net(solver.net, problem.train_layer.data_param.batch_size, problem.net_file, training=True)
     write_settings(plan.run, settings, going_on=bool(done))
-    training = Training(plan, problem, solver, test_set, snapshots, console)
+    training = Training(plan, problem, solver, test_set, snapshots, console, fresh)
     training.start()
     left = plan.iterations - solver.iter
     print(f"{left} iterations of {problem.batch} images to go: about {duration(_expected_time(solver.net, left))} "
@@ -71,27 +72,27 @@ def _tell_devices(plan: Plan, problem: Problem, any_memory: bool, console: TextI
         print(check_memory(problem, gpus), file=console)
     if schedule_words(problem.part):
         print(f"{schedule_words(problem.part)}: {plan.iterations:,} iterations", file=console)
-    if problem.batch_sentence():
-        print(problem.batch_sentence(), file=console)
+    for sentence in filter(None, (problem.batch_sentence(), problem.few_sentence())):
+        print(sentence, file=console)
 
 
-def _make_solver(plan: Plan, console: TextIO) -> caffe.SGDSolver:
-    """The run's solver with the initial weights."""
+def _make_solver(plan: Plan, console: TextIO) -> tuple[caffe.SGDSolver, tuple[str, ...]]:
+    """(the run's solver with the initial weights, layers that they did not fill)."""
     solver = caffe.get_solver(str(plan.run.solver))
     if plan.weights:
         found = weights.load(plan.weights, solver.net)
         print(found.sentence(plan.weights), file=console)
-    else:
-        print("no weights given (WEIGHTS=none): every layer starts from its filler", file=console)
-    return solver
+        return solver, tuple(found.initialised)
+    print("no weights given (WEIGHTS=none): every layer starts from its filler", file=console)
+    return solver, tuple(solver.net.params)
 
 
 def _expected_time(net: caffe.Net, iterations: int) -> float:
-    """Seconds the iterations will take, from one timed pass. It starts behind the Data layer: no image is used up."""
-    last = len(net.layers) - 1
+    """Seconds the iterations will take, from one timed pass. It starts behind the Data layers: no image is used up."""
+    first, last = last_data_layer(net) + 1, len(net.layers) - 1
     for _ in range(2):  # the first one allocates memory
         started = time.monotonic()
-        net._forward(1, last)
+        net._forward(first, last)
         net._backward(last, 0)
         _wait_for_gpu(net)
         seconds = time.monotonic() - started

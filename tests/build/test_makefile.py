@@ -24,14 +24,15 @@ case $1 in *make_lmdb.py) while [ "$1" != --out ]; do shift; done; mkdir -p "$2"
 @pytest.fixture
 def checkout(tmp_path):
     """The Makefile and what it reads, set up, with a finished run named done."""
-    for name in ("Makefile", "requirements.txt", "requirements-bench.txt", "requirements-dev.txt"):
+    for name in ("Makefile", "requirements.txt", "requirements-bench.txt", "requirements-dev.txt",
+                 "requirements-serve.txt", "requirements-test.txt"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("third_party", "prototxt"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "python").mkdir()
     for name in ("build/.apt-packages", "python/net_template.py", ".venv/bin/python",
                  *(f"runs/done/features/{split}/meta.json" for split in ("train", "test")),
-                 ".venv/.requirements", ".venv/.bench"):
+                 ".venv/.requirements", ".venv/.bench", ".venv/.serve", ".venv/.test"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / ".venv/bin/python").write_text(PYTHON)
@@ -158,7 +159,8 @@ def test_several_gpus_train_and_the_first_extracts(checkout):
     (["train-mnist"], "mnist_lenet_48"), (["train-mnist", "NET=caffenet", "BITS=128"], "mnist_caffenet_128"),
     (["train-cifar"], "cifar10_caffenet_48"), (["train-cifar", "SCHEDULE=0.1"], "cifar10_caffenet_48_schedule0.1"),
     (["train", "DATA=."], "photos_caffenet_48"), (["train", "DATA=.", "DATASET=hats", "NET=lenet"], "hats_lenet_48"),
-    (["train", "DATA=.", "RUN=mine"], "mine"), (["demo"], "demo")])
+    (["train", "DATA=.", "NET=ssdh", "BITS=16"], "photos_ssdh_16"), (["train", "DATA=.", "RUN=mine"], "mine"),
+    (["demo"], "demo")])
 def test_each_experiment_has_a_run_of_its_own(checkout, words, run):
     status, printed = make(checkout, *words)
     assert status == 0, printed
@@ -177,6 +179,26 @@ def test_images_of_ones_own_get_a_net_of_their_classes(checkout):
         == "build/prototxt/photos_caffenet_12/solver.prototxt"
 
 
+def test_the_follow_up_is_trained_on_the_databases_of_the_papers_net(checkout):
+    status, printed = make(checkout, "train", "DATA=.", "NET=ssdh", "SEED=7")
+    assert status == 0, printed
+    found = calls(checkout)
+    assert value_of(found["data_prep/make_lmdb.py"][0], "--out") == "data/photos"
+    assert value_of(found["python/net_template.py"][0], "--net") == "ssdh"
+    assert value_of(found["python/train.py"][0], "--seed") == "7"
+
+
+@pytest.mark.parametrize("model", [["RUN=done"], ["PACKAGE=a pack'age"]])
+def test_a_run_or_a_package_is_asked(checkout, model):
+    status, printed = make(checkout, "query", "IMAGE=photo.jpg", *model)
+    assert status == 0, printed
+    found = calls(checkout)
+    option, value, out = ("--package", "a pack'age", "build/query") if "PACKAGE" in model[0] else \
+        ("--run", "runs/done", "runs/done/query")
+    assert value_of(found["python/extract.py"][0], option) == value
+    assert value_of(found["eval/query.py"][0], "--out") == out
+
+
 def test_all_lengths_of_the_table_are_trained_by_the_schedule_asked_for(checkout):
     status, printed = make(checkout, "cifar-table", "SCHEDULE=0.1")
     assert status == 0, printed
@@ -192,6 +214,7 @@ def test_options_not_given_are_not_passed(checkout):
     assert status == 0, printed
     assert "--iterations" not in calls(checkout)["python/train.py"][0]
     assert "--iter-size" not in calls(checkout)["python/train.py"][0]
+    assert "--seed" not in calls(checkout)["python/train.py"][0]
     assert value_of(calls(checkout)["python/train.py"][0], "--weights") == "none"
 
 
@@ -253,8 +276,8 @@ def test_a_recipe_is_short():
 
 def test_targets_named_in_the_readmes_exist():
     pages = [ROOT / "README.md", *ROOT.glob("[a-z]*/README.md"), *ROOT.glob("third_party/*/README.md")]
-    known = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text()
+    known = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text()
                            + (ROOT / "third_party/caffe/caffe.mk").read_text(), re.MULTILINE))
     for page in pages:
-        for named in re.findall(r"(?:^|`|    )make ([a-z]+(?:-[a-z]+)*)", page.read_text(), re.MULTILINE):
+        for named in re.findall(r"(?:^|`|    )make ([a-z][a-z0-9]*(?:-[a-z]+)*)", page.read_text(), re.MULTILINE):
             assert named in known, f"{page}: make {named}"

@@ -1,6 +1,7 @@
 """What a path holds is found by its content, said, and loaded; what is none of the known kinds is refused."""
 import gzip
 import hashlib
+import re
 import struct
 import tarfile
 import zipfile
@@ -136,3 +137,16 @@ def test_the_program_says_what_it_found_and_makes_the_same_database_as_when_it_i
     assert f"{photos}: train/ and test/ folders of 2 classes\n" in capsys.readouterr().out
     one, other = ((tmp_path / source / "train_lmdb/data.mdb").read_bytes() for source in ("auto", "folders"))
     assert one == other
+
+
+@pytest.mark.parametrize("names, words", [
+    (["cat/1.png", "cat/2.png"], "has one class only, 'cat'; a classifier tells at least two apart"),
+    (["train/cat/1.png", "test/cat/1.png"], "has one class only, 'cat'"),
+    (["train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png", "test/fox/1.png"],
+     "test/ has the class 'fox' and train/ has not; give images of it to train/, or remove test/fox/"),
+    (["train/cat/1.png", "train/dog/1.png", "test/cat/1.png"], "train/ has the class 'dog' and test/ has not"),
+    (["cat/1.png", "Cat/2.png", "dog/1.png"], "the classes 'Cat' and 'cat' differ by case"),
+    (["zéro/1.png", "ze\u0301ro/1.png"], "differ by case or spelling of accents only")])
+def test_classes_that_make_no_set(tmp_path, names, words):
+    with pytest.raises(PrepError, match=re.escape(words)):
+        find_source(fill(tmp_path / "photos", *names)).load(["train", "test"])

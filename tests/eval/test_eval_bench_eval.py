@@ -14,7 +14,8 @@ from search.codes import pack
 def test_all_parts_run(tmp_path, capsys):
     assert bench_eval.main(["--queries", "150", "--database", "300", "--dimension", "32", "--rounds", "1",
                             "--bits", "48", "128", "--sizes", "1000",
-                            "--large", "2500", "--scratch", str(tmp_path), "--out", str(tmp_path / "bench.json")]) == 0
+                            "--large", "2500", "--scratch", str(tmp_path), "--picture", str(tmp_path / "tradeoff.svg"),
+                            "--out", str(tmp_path / "bench.json")]) == 0
     figures = json.loads((tmp_path / "bench.json").read_text())
     assert {"codes_48", "codes_128", "fine", "cost", "large"} <= set(figures)
     assert figures["defeat"]["es"]["seconds"] > 0
@@ -23,7 +24,11 @@ def test_all_parts_run(tmp_path, capsys):
     assert figures["fine"]["bare_product"]["ratio"] == 1
     assert figures["large"]["latency"]["fine"]["queries"] == 200
     assert "uniform codes of 128 bits" in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]
+    points = {(row["search"], row["setting"]): row for row in figures["tradeoff"]}
+    assert {"bcs", "es", "hdl"} <= {search for search, _ in points}
+    assert points["hdl", "T = 8"]["precision_at_10"] >= points["bcs", ""]["precision_at_10"] > 0.5
+    assert "<svg" in (tmp_path / "tradeoff.svg").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"bench.json", "tradeoff.svg"}
 
 
 def test_faiss_finds_the_same_distances():

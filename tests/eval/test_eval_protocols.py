@@ -53,3 +53,54 @@ def test_queries_without_a_hit():
     assert mean_ap(ap) == 0.5
     assert mean_ap(ap, "left-out") == 0.75
     assert mean_ap(np.zeros(3), "left-out") == 0
+
+
+def deephash_map(train_codes, train_labels, test_codes, test_labels):
+    """mAP by pytorch_deephash's published formula, one query at a time: AP over all relevant, the whole ranking."""
+    precisions = []
+    for label in range(test_labels.max() + 1):
+        rows = np.random.RandomState(seed=label).permutation(np.where(test_labels == label)[0])[:100]
+        for row in rows:
+            order = np.argsort(np.count_nonzero(test_codes[row] != train_codes, axis=1), kind="stable")
+            relevant = train_labels[order] == label
+            at = np.cumsum(relevant) / np.arange(1, len(order) + 1)
+            precisions.append((at * relevant).sum() / relevant.sum())
+    return np.mean(precisions)
+
+
+def test_pytorch_deephash_by_its_own_formula():
+    rng = np.random.default_rng(5)
+    train_labels, test_labels = rng.integers(0, 3, 400), rng.integers(0, 3, 500)
+    train_codes, test_codes = rng.random((400, 12)) < 0.5, rng.random((500, 12)) < 0.5
+    rows, joining = split_rows(PROTOCOLS["pytorch_deephash"], test_labels)
+    assert len(rows) == 300
+    assert len(joining) == 0
+    whole = rank_whole(CodeIndex(pack(train_codes)), pack(test_codes[rows]), test_labels[rows], train_labels, 12, [400])
+    expected = deephash_map(train_codes, train_labels, test_codes, test_labels)
+    assert whole.ap(400, "all").mean() == pytest.approx(expected, abs=1e-14)
+
+
+def top_map(train_codes, train_labels, test_codes, test_labels, top):
+    """mAP@top as DeepHash-pytorch publishes it for NUS-WIDE (5000): a mean of k / place over the hits within top."""
+    sums = []
+    for code, label in zip(test_codes, test_labels):
+        order = np.argsort(np.count_nonzero(code != train_codes, axis=1), kind="stable")[:top]
+        places = np.flatnonzero((train_labels[order] & label).any(axis=1)) + 1
+        sums.append(np.mean(np.arange(1, len(places) + 1) / places) if len(places) else 0)
+    return np.mean(sums)
+
+
+def test_map_at_5000_of_images_with_several_labels():
+    rng = np.random.default_rng(6)
+    train_labels, test_labels = rng.random((6000, 4)) < 0.3, rng.random((7, 4)) < 0.3
+    train_codes, test_codes = rng.random((6000, 10)) < 0.5, rng.random((7, 10)) < 0.5
+    protocol = PROTOCOLS["top5000"]
+    assert protocol.depth(6000) == 5000
+    whole = rank_whole(CodeIndex(pack(train_codes)), pack(test_codes), test_labels, train_labels, 10, [5000])
+    expected = top_map(train_codes, train_labels, test_codes, test_labels, 5000)
+    assert whole.ap(5000, protocol.divisor).mean() == pytest.approx(expected, abs=1e-14)
+
+
+def test_deephash_sample_of_several_labels_and_negative_ones():
+    assert len(split_rows(PROTOCOLS["pytorch_deephash"], np.full(7, -1))[0]) == 7
+    assert len(split_rows(PROTOCOLS["pytorch_deephash"], np.ones((150, 1), bool))[0]) == 100

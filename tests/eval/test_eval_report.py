@@ -13,6 +13,7 @@ from basics.program import EvalError
 from measures.published import comparable, figures
 from pages import report
 from pages.figures import spread
+from pages.parts import Facts, Numbers, Picture, Strip, Table, Text, page, section, side_by_side
 
 BITS = 12
 
@@ -91,8 +92,8 @@ def test_nothing_comes_from_outside(evaluated):
 
 def test_figures_lie_beside_it(evaluated):
     run = evaluated[0]
-    names = {"precision", "baselines", "recall_precision", "sweep", "classes", "confusion", "bit_balance", "distances",
-             "training"}
+    names = {"precision", "baselines", "recall_precision", "sweep", "tradeoff", "classes", "confusion", "bit_balance",
+             "distances", "training"}
     assert {path.stem for path in (run / "eval/figures").iterdir()} == names
     for name in names:
         assert (run / f"eval/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -136,7 +137,7 @@ def test_published_figures_need_the_same_protocol():
     assert comparable(results)
     for change in ({"protocol": "59k"}, {"top_k": 240}, {"features": {"data": {"dataset": "mnist"}}}, {"features": {}}):
         assert not comparable(results | change)
-    text = report.published_section(results, figures())
+    text = page("Published", [report.published_section(results, figures())])
     assert "<td>This run</td><td class=n></td><td class=n></td><td class=n>0.5000</td>" in text
     assert "<td>CNNH+</td><td class=n>0.4650</td><td class=n>0.5210</td><td class=n>0.5320</td>" in text
 
@@ -154,6 +155,19 @@ def test_damaged_run_files_are_one_sentence(run):
         read(run)
 
 
+def test_what_names_say_is_text_in_every_part():
+    naughty = "<script>alert('&')</script>"
+    shown = Picture("data:,", naughty, "wrong", naughty)
+    parts = [Text(naughty), Table([naughty], [[naughty]]), Facts([(naughty, naughty)]), Numbers([(naughty, naughty)]),
+             section(naughty, side_by_side((naughty, Text(naughty)))), Strip(shown, [(naughty, [shown])])]
+    text = page(naughty, parts, key=naughty)
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") == 20
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+
+
 def test_labels_do_not_overlap():
     placed = spread([0.5, 0.1, 0.11, 0.12], 0.05)
     assert placed.tolist() == pytest.approx([0.5, 0.1, 0.15, 0.2])
@@ -161,3 +175,15 @@ def test_labels_do_not_overlap():
 
 def test_durations_have_fitting_units():
     assert [report.duration(value) for value in (2.0, 22.6e-6, 23e-12)] == ["2 s", "22.6 µs", "23 ps"]
+
+
+def test_a_training_that_stood_still_is_told_with_its_causes(run):
+    (run / "standstill.json").write_text(json.dumps({
+        "symptoms": {}, "words": ["the loss is 2.3026, and guessing gives 2.3026"], "advice": ["no weights", "<mean>"],
+        "causes": [{"name": "weights", "words": "no weights"}, {"name": "mean", "words": "<mean>"}]}))
+    text, reader = read(run, "--baselines", "none")
+    assert reader.headings[0] == "Training stands still"
+    assert "At its last test the loss is 2.3026, and guessing gives 2.3026. Likely causes, the likeliest first:" in text
+    assert text.index("no weights") < text.index("&lt;mean&gt;")
+    (run / "standstill.json").unlink()
+    assert read(run, "--baselines", "none", "--if-changed")[1].headings[0] == "Searches"

@@ -8,9 +8,10 @@ import pytest
 import evaluate
 
 EVAL = Path(evaluate.__file__).parent
-ROOMS = ("basics", "search", "measures", "pages", "benchmarks")   # from the bottom; benchmarks stand beside pages
+ROOMS = ("basics", "search", "measures", "pages", "serving", "benchmarks")   # from the bottom; benchmarks beside pages
 MAY_IMPORT = {"basics": {"basics"}, "search": {"basics", "search"}, "measures": {"basics", "search", "measures"},
               "pages": {"basics", "search", "measures", "pages"},
+              "serving": {"basics", "search", "measures", "pages", "serving"},
               "benchmarks": {"basics", "search", "measures", "benchmarks"}}
 PROGRAMS = sorted(path.stem for path in EVAL.glob("*.py"))
 FILES = sorted(EVAL.rglob("*.py"))
@@ -27,7 +28,7 @@ def imported(path):
 def test_every_file_is_a_program_or_lies_in_a_room():
     rooms = {path.relative_to(EVAL).parts[0] for path in FILES if path.parent != EVAL}
     assert rooms == set(ROOMS)
-    assert {"evaluate", "query", "compare", "cifar_table", "bench_eval"} <= set(PROGRAMS)
+    assert {"evaluate", "query", "compare", "cifar_table", "bench_eval", "serve", "bench_serve"} <= set(PROGRAMS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(EVAL)))

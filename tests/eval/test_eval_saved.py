@@ -11,9 +11,10 @@ from evaluation_cases import call, run
 import evaluate
 from basics.program import EvalError
 from measures import saved
-from pages.html_page import page_key
+from pages.parts import page_key
 from search import made_from
 from search.feature_set import load_features
+from search.rankings import Ranking, load_ranking, save_ranking
 
 
 def change(path, row=3):
@@ -35,7 +36,7 @@ def before(features, tmp_path):
 @pytest.fixture
 def no_search(monkeypatch):
     """Call it, and from then on searching fails."""
-    return lambda: monkeypatch.setattr(saved, "run_searches", None)
+    return lambda: monkeypatch.setattr(saved, "each_search", None)
 
 
 # ---------------------------------------------------------------- --score-only
@@ -141,7 +142,7 @@ def evaluate_if_changed(features, out, capsys, *options, report=False):
 def test_nothing_changed_is_kept(features, tmp_path, capsys, no_search):
     assert not evaluate_if_changed(features, tmp_path / "out", capsys)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
-    assert len(times) == 6   # three searches, the sweep, the cost, the results
+    assert len(times) == 8   # three searches, two codes, the sweep, the cost, the results
     no_search()
     assert evaluate_if_changed(features, tmp_path / "out", capsys)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == times
@@ -250,3 +251,25 @@ def test_large_arrays_without_a_key_are_read_whole(features, monkeypatch):
     first = made_from.split_digest(load_features(features)[1], "fc7")
     change(features / "train/fc7.npy", row=12)
     assert made_from.split_digest(load_features(features)[1], "fc7") != first
+
+
+def test_saved_lists_are_mapped_and_equal_what_was_saved(tmp_path):
+    rng = np.random.default_rng(0)
+    saved = Ranking(rng.integers(0, 99, (7, 5), np.int32), rng.integers(0, 9, (7, 5)).astype(np.uint16),
+                    rng.random((7, 5), np.float32), rng.integers(0, 9, 7), {"seconds": 1.5, "made_from": {"top_k": 5}})
+    save_ranking(tmp_path / "lists.npz", saved)
+    found = load_ranking(tmp_path / "lists.npz")
+    for name in ("ids", "hamming", "euclidean", "pool"):
+        assert isinstance(getattr(found, name), np.memmap)
+        assert getattr(found, name).dtype == getattr(saved, name).dtype
+        assert np.array_equal(getattr(found, name), getattr(saved, name))
+    assert found.meta == saved.meta
+
+
+def test_a_flipped_bit_in_saved_lists_is_noticed(tmp_path):
+    save_ranking(tmp_path / "lists.npz", Ranking(np.arange(4000, dtype=np.int32).reshape(40, 100), meta={}))
+    damaged = bytearray((tmp_path / "lists.npz").read_bytes())
+    damaged[9000] ^= 1
+    (tmp_path / "lists.npz").write_bytes(damaged)
+    with pytest.raises(EvalError, match="is not a saved search"):
+        load_ranking(tmp_path / "lists.npz")

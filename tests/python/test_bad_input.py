@@ -71,7 +71,7 @@ def test_solver_that_names_no_net_or_a_missing_one(problem, call):
     ("num_output: 4 ", "num_output: 3 ", "has 3 outputs, but the labels of train_lmdb go from 0 to 3"),
     ('type: "ReLU"', 'type: "ReLy"', "Unknown layer type: ReLy"),
     ('type: "Data"', 'type: "Data', "is not a net prototxt: 2:"),
-    ("SoftmaxWithLoss", "EuclideanLoss", "has no InnerProduct classifier with a SoftmaxWithLoss layer"),
+    ("SoftmaxWithLoss", "EuclideanLoss", "has no InnerProduct classifier with a SoftmaxWithLoss or"),
     ("phase: TEST", "phase: TRAIN", "does not start with a Data layer for phase TEST"),
 ])
 def test_nets_and_what_they_name(problem, call, old, new, words):

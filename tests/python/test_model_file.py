@@ -67,7 +67,10 @@ def wrong(change):
 @pytest.mark.parametrize(
     "layers, words",
     [
-        (wrong(lambda layers: layers.pop("fc8_kevin")), "has no latent layer fc8_kevin .it has conv1, .*--latent-blob"),
+        (
+            wrong(lambda layers: layers.pop("fc8_kevin")),
+            "has no latent layer fc8_kevin or latent .it has conv1, .*--latent-blob",
+        ),
         (
             wrong(lambda layers: layers.pop("conv3")),
             "another architecture than the template's CaffeNet: layer conv3 is missing.*--net",

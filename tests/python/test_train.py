@@ -147,3 +147,9 @@ def test_settings_may_change_until_there_is_something_to_go_on_from(problem, cal
     status, said = train(call, "--iterations", 20, "--seed", 5)
     assert status == 1
     assert "another seed (1; now 5)" in said
+
+
+def test_fewer_images_than_a_batch_are_said(problem, call):
+    change(problem / "train_val.prototxt", f"batch_size: {BATCH}", "batch_size: 64")
+    status, said = train(call, "--iterations", 2, "--test-every", 0)
+    assert (status, "only 60 training images for batches of 64: each batch holds images" in said) == (0, True), said

@@ -78,7 +78,7 @@ endif
 caffe: $(CAFFE_READY)  ## build BVLC Caffe into build/caffe (CUDA=0|1 CUDNN= NCCL= CUDA_ARCH= CUDA_HOME=; CAFFE_SRC=, CAFFE_ROOT=)
 
 # The layers and the solver that the nets of this project use, in Caffe's own C++ tests.
-CAFFE_TESTS ?= *InnerProduct*:*Sigmoid*:*Convolution*:*LRN*:*Softmax*:*DataLayer*:*DataTransform*:*SGDSolver*:*Accuracy*:*Dropout*:*Neuron*:*Pooling*
+CAFFE_TESTS ?= *InnerProduct*:*Sigmoid*:*Convolution*:*LRN*:*Softmax*:*DataLayer*:*DataTransform*:*SGDSolver*:*Accuracy*:*Dropout*:*Neuron*:*Pooling*:*Reduction*
 # Without a GPU a CUDA build's tests of it are left out: those typed by device have it at /2 and /3, others in their names.
 CAFFE_TESTS_LEFT_OUT := $(if $(findstring GPU,$(shell nvidia-smi --list-gpus 2>/dev/null)),,:-*/2.*:*/3.*:*GPU*:CuDNN*)
 # Not test_draw, which needs pydot.

@@ -1,0 +1,99 @@
+"""Evaluate made-up features of Yahoo-1M's size on this machine: time, precision, memory and disk of each search.
+
+    .venv/bin/python eval/bench_yahoo1m.py --out build/yahoo1m      1,011,723 images, 112,363 queries
+
+The features are synthetic, the size and the program that evaluates them are not. They stay below --out and are used
+again; a search that was finished is not made again.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from basics.files import write_json
+from basics.program import EvalError, positive, run_program
+from benchmarks.yahoo_size import Recipe, write_features
+
+PROGRAM = Path(__file__).with_name("evaluate.py")
+SEARCHES = ("bcs", "hdl", "es")
+SPARE_BYTES = 8 << 30    # for lists and the system
+
+
+def parse_arguments(argv: list[str] | None) -> tuple[Recipe, argparse.Namespace]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add, usual = parser.add_argument, Recipe()
+    add("--out", type=Path, required=True, help="where features and results go")
+    add("--search", nargs="+", choices=SEARCHES, default=list(SEARCHES), help="default: all")
+    add("--database", type=positive, default=usual.database, help="default: %(default)s")
+    add("--queries", type=positive, default=usual.queries, help="default: %(default)s")
+    add("--bits", type=positive, default=usual.bits, help="default: %(default)s")
+    add("--units", type=positive, default=usual.units, help="of fc7 (default: %(default)s)")
+    add("--dtype", choices=("float16", "float32"), default=usual.dtype, help="of fc7 on disk (default: %(default)s)")
+    add("--seed", type=int, default=usual.seed, help="default: %(default)s")
+    given = parser.parse_args(argv)
+    recipe = Recipe(given.database, given.queries, given.bits, given.units, given.dtype, given.seed)
+    return recipe, given
+
+
+def check_space(folder: Path, recipe: Recipe):
+    """EvalError unless the features that are missing have room."""
+    folder.mkdir(parents=True, exist_ok=True)
+    present = sum(path.stat().st_size for path in folder.rglob("fc7.npy"))
+    needed, free = recipe.fc7_bytes - present + SPARE_BYTES, shutil.disk_usage(folder).free
+    if needed > free:
+        raise EvalError(f"{folder} has {free / 2**30:.0f} GiB of space, {needed / 2**30:.0f} are needed: choose "
+                        "another --out, or fewer --database images")
+
+
+def evaluate(features: Path, out: Path, search: str) -> dict:
+    """{seconds, resident_gib, results} of evaluate.py with one search, in a process of its own."""
+    command = [sys.executable, str(PROGRAM), "--features", str(features), "--out", str(out), "--search", search,
+               "--baselines", "none", "--no-sweep"]
+    started = time.perf_counter()
+    child = os.posix_spawn(sys.executable, command, os.environ)
+    _, status, usage = os.wait4(child, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise EvalError(f"evaluate.py --search {search} ended with status {os.waitstatus_to_exitcode(status)}")
+    return {"seconds": time.perf_counter() - started, "resident_gib": usage.ru_maxrss / 2**20,
+            "results": json.loads((out / "results.json").read_text(encoding="utf-8"))}
+
+
+def measure(folder: Path, search: str) -> dict:
+    """The row of the table of one search; kept in a file beside its results."""
+    kept = folder / search / "measured.json"
+    if kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    found = evaluate(folder / "features", folder / search, search)
+    entry = found["results"]["searches"][search]
+    row = {"search": search, "search_seconds": entry["seconds"], "program_seconds": found["seconds"],
+           "resident_gib": found["resident_gib"], "map_at_1000": entry["map"],
+           "precision_at_10": entry["precision_at_k"][9], "radius": entry.get("radius"),
+           "pool_mean": entry.get("pool_mean")}
+    write_json(kept, row)
+    return row
+
+
+def report(recipe: Recipe, rows: list[dict]):
+    print(f"\n{recipe.queries:,} queries, {recipe.database:,} images, {recipe.bits} bits, fc7 of {recipe.units:,} as "
+          f"{recipe.dtype} ({recipe.fc7_bytes / 2**30:.1f} GiB on disk); synthetic features")
+    print(f"{'search':<8}{'search':>11}{'program':>11}{'resident':>12}{'mAP@1000':>10}{'P@10':>8}")
+    for row in rows:
+        pool = f"   T = {row['radius']}, pool {row['pool_mean']:,.0f}" if row["radius"] else ""
+        print(f"{row['search']:<8}{row['search_seconds']:>9,.0f} s{row['program_seconds']:>9,.0f} s"
+              f"{row['resident_gib']:>8.1f} GiB{row['map_at_1000']:>10.4f}{row['precision_at_10']:>8.4f}{pool}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    recipe, given = parse_arguments(argv)
+    check_space(given.out, recipe)
+    write_features(given.out / "features", recipe)
+    report(recipe, [measure(given.out, search) for search in given.search])
+    return 0
+
+
+if __name__ == "__main__":
+    run_program(main)

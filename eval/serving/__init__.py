@@ -1,0 +1,1 @@
+"""A finished run answered over HTTP: the search page and its API."""
