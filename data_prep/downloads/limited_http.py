@@ -17,15 +17,15 @@ def opener(seconds: float) -> urllib.request.OpenerDirector:
 def _handler(base: type, connection_class: type, seconds: float) -> urllib.request.BaseHandler:
     class Limited(connection_class):
         def getresponse(self):
-            too_late = threading.Event()
-            late = threading.Timer(seconds, _close, [self.sock, too_late])
+            closed = threading.Event()
+            late = threading.Timer(seconds, _close, [self.sock, closed])
             late.daemon = True
             late.start()
             try:
                 return super().getresponse()
             finally:
                 late.cancel()
-                if too_late.is_set():  # http.client takes the end of the connection for the end of the head
+                if closed.is_set():  # http.client takes the end of the connection for the end of the head
                     raise TimeoutError(f"no answer within {seconds:g} s")
 
     class Handler(base):
@@ -35,8 +35,8 @@ def _handler(base: type, connection_class: type, seconds: float) -> urllib.reque
     return Handler()
 
 
-def _close(connection: socket.socket, too_late: threading.Event) -> None:
-    too_late.set()
+def _close(connection: socket.socket, closed: threading.Event) -> None:
+    closed.set()  # first: the reader wakes up at once
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:

@@ -1,4 +1,5 @@
 """What a program may write over: never its own input, and only what it made itself and recognises."""
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,9 +11,14 @@ def refuse_inputs_as_outputs(outputs: Iterable[Path], inputs: Iterable[Path | No
     known = [path for path in inputs if path is not None]
     for output in outputs:
         for source in known:
-            relation = _relation(output.resolve(), source.resolve())
+            relation = _relation(_real(output), _real(source))
             if relation:
                 raise PrepError(f"the output {output} {relation} the input {source}; choose another --out")
+
+
+def _real(path: Path) -> Path:
+    """Links followed as far as they lead (Path.resolve ends in a RuntimeError where they lead in a circle)."""
+    return Path(os.path.realpath(path))
 
 
 def _relation(output: Path, source: Path) -> str | None:

@@ -43,6 +43,11 @@ def load_lists(lists: dict[str, ListFiles], root: Path, classes_file: Path | Non
     return {split: _image_set(tree, *parsed[split], classes, lists[split]) for split in parsed}
 
 
+def _refuse_gap(lists: dict[str, ListFiles], missing: int, last: int) -> NoReturn:
+    first = next(iter(lists.values())).images
+    raise PrepError(f"{first}: no image has label {missing} of 0..{last}; number the classes without gaps")
+
+
 def _several(lists: dict[str, ListFiles], root: Path, classes_file: Path | None) -> dict[str, ImageSet]:
     """ImageSets of lists with several labels an image; {} for lists with one. PrepError where both kinds are mixed."""
     lines = {split: read_lines(files.images) for split, files in lists.items() if files.labels is None}
@@ -72,9 +77,6 @@ def _several(lists: dict[str, ListFiles], root: Path, classes_file: Path | None)
 
 def _read(tree: FileTree, paths: list[str], row: int) -> bytes:
     return tree.read(paths[row])
-def _refuse_gap(lists: dict[str, ListFiles], missing: int, last: int) -> NoReturn:
-    first = next(iter(lists.values())).images
-    raise PrepError(f"{first}: no image has label {missing} of 0..{last}; number the classes without gaps")
 
 
 def _image_set(tree, names: list[str], labels: np.ndarray, classes: list[str], files: ListFiles) -> ImageSet:

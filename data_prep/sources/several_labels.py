@@ -7,7 +7,7 @@ import numpy as np
 
 from prep.errors import PrepError
 
-NUMBERS = re.compile(r"\d+(?:,\d+)*|-")
+NUMBERS = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9})*|-")
 FLAGS = re.compile(r"(?P<path>\S.*?)\s+(?P<flags>[01](?:\s+[01])+)")
 MOST = 10_000  # labels
 NONE = "-"  # an image with none of the labels

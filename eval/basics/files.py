@@ -3,8 +3,11 @@
 import fcntl
 import json
 import os
+import stat
 from contextlib import contextmanager
 from pathlib import Path
+
+import fastjsonschema
 
 from basics.program import EvalError
 
@@ -21,12 +24,16 @@ def whole_file(path: Path, mode="wb", **options):
         with open(partial, mode, **options) as file:
             yield file
         os.replace(partial, path)
+    except OSError as error:
+        if error.filename:
+            raise
+        raise EvalError(f"{path} cannot be written ({error}): free some space, or choose another --out") from None
     finally:
         partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str):
-    with whole_file(path, "w", encoding="utf-8") as file:
+    with whole_file(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
 
 
@@ -35,17 +42,43 @@ def write_json(path: Path, contents):
     write_text(path, json.dumps(contents, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, advice="remove it or write it again") -> dict:
-    """A JSON object, {} if there is no such file. EvalError with `advice` if it holds something else."""
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+AN_OBJECT = {"type": "object"}
+
+
+def read_json(path: Path, advice="remove it or write it again", schema=AN_OBJECT) -> dict:
+    """A JSON object of the form of the schema, {} if there is no such file. EvalError with `advice` for anything else.
+
+    Names in it that were no UTF-8 get a question mark for each byte of that kind: they are only shown.
+    """
+    if not is_there(path):
         return {}
-    except ValueError as error:
+    try:
+        contents = json.loads(regular_file(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        if isinstance(contents, dict):
+            fastjsonschema.validate(schema, contents)
+    except (ValueError, RecursionError, fastjsonschema.JsonSchemaException) as error:
         raise EvalError(f"{path} is not valid JSON ({error}): {advice}") from None
     if not isinstance(contents, dict):
         raise EvalError(f"{path} holds {type(contents).__name__}, not a JSON object: {advice}")
-    return contents
+    return json.loads(json.dumps(contents, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is no JSON")
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something to read. EvalError for a link that leads nowhere."""
+    if path.is_symlink() and not path.exists():
+        raise EvalError(f"{path} is a link that leads nowhere: remove it or make it anew")
+    return path.exists()
+
+
+def regular_file(path: Path) -> Path:
+    """The path. EvalError for a folder, FIFO or device, which may never end; OSError when there is nothing."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise EvalError(f"{path} is no file but a folder, a FIFO or a device: name one that lies on a disk")
+    return path
 
 
 @contextmanager

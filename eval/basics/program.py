@@ -1,6 +1,7 @@
 """How the programs of eval/ begin and end: their one exception, their exit status, checks of their options."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -18,6 +19,9 @@ def run_program(main):
 
     Both are told in a line, without a traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")   # names of files may be any bytes
     try:
         status = main()
     except (EvalError, OSError) as error:

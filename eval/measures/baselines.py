@@ -28,12 +28,15 @@ Encoder = Callable[[np.ndarray], np.ndarray]
 
 
 class Sample:
-    """At most 10,000 evenly taken database rows, float32, and their principal directions for `bits` bits."""
+    """At most 10,000 evenly taken database rows, centred, and their principal directions for `bits` bits.
+
+    float64: what BLAS rounds otherwise with another number of threads stays far below what decides a bit.
+    """
 
     def __init__(self, db_fc7: np.ndarray, bits: int):
-        sample = np.asarray(db_fc7[evenly(len(db_fc7), TRAINING_ROWS)], np.float32)
-        self.mean = sample.mean(axis=0)
-        self.centred = sample - self.mean
+        self.centred = np.array(db_fc7[evenly(len(db_fc7), TRAINING_ROWS)], np.float64)
+        self.mean = self.centred.mean(axis=0)
+        self.centred -= self.mean
         self.bits = bits
 
     @cached_property
@@ -43,13 +46,13 @@ class Sample:
         if self.bits >= dimension:
             raise EvalError(f"{self.bits} bits cannot come from the principal components of {dimension} units: "
                             "leave the baselines out with --baselines none")
-        start = np.random.default_rng(SEED).normal(size=dimension).astype(np.float32)
+        start = np.random.default_rng(SEED).normal(size=dimension)
         _, vectors = eigsh(self.centred.T @ self.centred, k=self.bits, v0=start)
-        return np.ascontiguousarray(vectors[:, ::-1], np.float32)
+        return np.ascontiguousarray(vectors[:, ::-1])
 
 
 def fit_lsh(sample: Sample) -> Encoder:
-    directions = np.random.default_rng(SEED).normal(size=(sample.centred.shape[1], sample.bits)).astype(np.float32)
+    directions = np.random.default_rng(SEED).normal(size=(sample.centred.shape[1], sample.bits))
     return lambda features: (features - sample.mean) @ directions >= 0
 
 
@@ -59,9 +62,9 @@ def fit_pca(sample: Sample) -> Encoder:
 
 def fit_itq(sample: Sample) -> Encoder:
     projected = sample.centred @ sample.directions
-    rotation = np.linalg.qr(np.random.default_rng(SEED).normal(size=(sample.bits, sample.bits)))[0].astype(np.float32)
+    rotation = np.linalg.qr(np.random.default_rng(SEED).normal(size=(sample.bits, sample.bits)))[0]
     for _ in range(ITQ_ITERATIONS):  # alternate the nearest corners and the rotation nearest to them (Procrustes)
-        corners = np.where(projected @ rotation >= 0, np.float32(1), np.float32(-1))
+        corners = np.where(projected @ rotation >= 0, 1.0, -1.0)
         left, _, right = np.linalg.svd(projected.T @ corners)
         rotation = left @ right
     turned = sample.directions @ rotation
@@ -70,7 +73,7 @@ def fit_itq(sample: Sample) -> Encoder:
 
 def fit_sh(sample: Sample) -> Encoder:
     projected = sample.centred @ sample.directions
-    low, extent = projected.min(axis=0), np.maximum(np.ptp(projected, axis=0), np.finfo(np.float32).tiny)
+    low, extent = projected.min(axis=0), np.maximum(np.ptp(projected, axis=0), np.finfo(np.float64).tiny)
     # eigenvalues grow with (mode / extent)^2: take the smoothest functions of all components
     modes = np.arange(1, sample.bits + 1)[None, :] / extent[:, None]
     component, mode = np.unravel_index(np.argsort(modes, axis=None, kind="stable")[:sample.bits], modes.shape)
@@ -90,7 +93,7 @@ def baseline_codes(methods: Iterable[str], query_fc7: np.ndarray, db_fc7: np.nda
     sample = Sample(db_fc7, bits)
 
     def encode_all(encode, fc7):
-        return np.concatenate([encode(np.asarray(fc7[part], np.float32)) for part in block_slices(len(fc7), 4096)])
+        return np.concatenate([encode(np.asarray(fc7[part], np.float64)) for part in block_slices(len(fc7), 4096)])
 
     encoders = {method: METHODS[method](sample) for method in methods}
     return {method: (encode_all(encode, query_fc7), encode_all(encode, db_fc7)) for method, encode in encoders.items()}

@@ -162,8 +162,8 @@ def training_section(drawn: fig.Figures, run: Path) -> Section | None:
     path = run / "train_log.csv"
     if not path.exists():
         return None
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        rows = list(csv.DictReader(line.replace("\0", "") for line in file))
     try:
         log = {column: [float(row[column]) if row.get(column) else None for row in rows]
                for column in ("iteration", "loss", "test_accuracy", "test_loss")}

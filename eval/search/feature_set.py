@@ -5,17 +5,26 @@ Needed in each: latent.npy (N, h), or codes.npy as `codes.read_codes` takes it, 
 have written them.
 """
 
+import tokenize
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from basics.files import read_json
+from basics.files import is_there, read_json, regular_file
 from basics.program import EvalError
+from basics.rows import block_slices, evenly
 from search.codes import binarise, pack, read_codes
 
 # Entries of meta.json that must agree between queries and database: else two runs were mixed.
 SHARED_META = ("weights", "net", "protocol", "mean", "scale", "input", "blobs", "bits", "feature_dim")
+
+
+_THING = {"type": ["object", "null"]}
+META_SCHEMA = {"type": "object", "properties": {
+    "key": {"type": "string"}, "bits": {"type": ["integer", "null"]}, "data": _THING, "weights": _THING,
+    "blobs": _THING, "mean": _THING, "training": _THING, "classes": {"type": ["array", "null"]}}}
+WHOLE_BYTES, SAMPLED_ROWS = 1 << 31, 4096   # of fc7: looked at whole up to this size, else so many rows
 
 
 @dataclass
@@ -84,14 +93,21 @@ def holds_codes(folder: Path) -> bool:
 
 def load_array(path: Path, required=True) -> np.ndarray | None:
     """Memory-map an .npy file; None if it is absent and not required."""
-    if not path.exists():
+    if not is_there(path):
         if required:
             raise EvalError(f"{path} is missing: extract the features again, or put the file there")
         return None
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+        with open(regular_file(path), "rb") as file:
+            if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+                raise ValueError("it does not begin as one")
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, TypeError, KeyError, SyntaxError, tokenize.TokenError, OverflowError, MemoryError,
+            RecursionError) as error:   # numpy parses a header as Python
         raise EvalError(f"{path} is not a readable .npy file ({error}): extract the features again") from None
+    if array.dtype.kind not in "iufb" or array.ndim == 0:
+        raise EvalError(f"{path} holds {array.dtype} of shape {array.shape}: features are rows of numbers")
+    return array
 
 
 def load_labels(path: Path) -> np.ndarray:
@@ -121,10 +137,11 @@ def load_split(folder: Path, latent_required=True, labels_required=True) -> Spli
     split = Split(folder, labels, load_array(folder / "latent.npy", latent_required and not codes.exists()))
     for name in ("fc7", "predictions", "thumbs"):
         setattr(split, name, load_array(folder / f"{name}.npy", required=False))
-    split.meta = read_json(folder / "meta.json", "extract the features again")
+    split.meta = read_json(folder / "meta.json", "extract the features again", META_SCHEMA)
     if codes.exists():
         split.ready_codes = load_codes(codes, split)
     check_counts(split)
+    check_values(split)
     split.ids = load_ids(folder / "ids.txt", len(split))
     return split
 
@@ -152,11 +169,49 @@ def check_counts(split: Split):
         raise EvalError(f"{split.folder} holds no images: extract features of at least one")
 
 
+def check_values(split: Split):
+    """EvalError for arrays that no net of this kind gives: what is ranked by them would be a wrong number.
+
+    Latent activations are sigmoid outputs, 0..1; predictions a class an image; fc7 finite, and small enough for its
+    squared distances; pictures (N, s, s) or (N, s, s, 3) bytes. Above 2 GiB fc7 is looked at in 4,096 rows.
+    """
+    advice = "extract the features again"
+    latent, fc7, predictions, thumbs = split.latent, split.fc7, split.predictions, split.thumbs
+    if latent is not None and latent.ndim == 2 and latent.size:
+        low, high = float(latent.min()), float(latent.max())
+        if low < 0 or high > 1:   # NaN is told by `binarise`, with its rows
+            raise EvalError(f"{split.folder / 'latent.npy'} goes from {low:g} to {high:g}: latent activations are "
+                            f"sigmoid outputs, 0..1. Take the blob behind the Sigmoid (codes go into codes.npy) "
+                            f"and {advice}")
+    if predictions is not None and (predictions.shape != (len(split),) or predictions.dtype.kind not in "iu"):
+        raise EvalError(f"{split.folder / 'predictions.npy'} holds {predictions.dtype} of shape {predictions.shape}: a "
+                        f"class number for each of {len(split)} images is wanted; {advice}")
+    if thumbs is not None and (thumbs.dtype != np.uint8 or thumbs.shape[3:] not in ((), (3,)) or thumbs.ndim < 3):
+        raise EvalError(f"{split.folder / 'thumbs.npy'} holds {thumbs.dtype} of shape {thumbs.shape}: pictures are "
+                        f"(images, side, side, 3) bytes; {advice}")
+    if fc7 is not None and fc7.ndim == 2 and fc7.size:
+        _check_fc7(split.folder / "fc7.npy", fc7)
+
+
+def _check_fc7(path: Path, fc7: np.ndarray):
+    if fc7.dtype.kind != "f":
+        raise EvalError(f"{path} holds {fc7.dtype}: activations are floating point numbers")
+    limit = float(np.sqrt(np.finfo(np.float32).max / fc7.shape[1]) / 4)
+    rows = np.arange(len(fc7)) if fc7.nbytes <= WHOLE_BYTES else evenly(len(fc7), SAMPLED_ROWS)
+    for part in block_slices(len(rows), 2048):
+        block = fc7[rows[part][0]:rows[part][-1] + 1] if len(rows) == len(fc7) else fc7[rows[part]]
+        if not max(float(block.max()), -float(block.min())) <= limit:   # so put, NaN fails too
+            row = int(rows[part][np.flatnonzero(~(np.abs(block) <= limit).all(axis=1))[0]])
+            raise EvalError(f"{path}: row {row} has NaN or infinity, or values above {limit:.3g}: the training "
+                            "diverged or the features are damaged; extract them again")
+
+
 def load_ids(path: Path, count: int) -> list[str] | None:
     """The lines of ids.txt, or None without the file."""
-    if not path.exists():
+    if not is_there(path):
         return None
-    ids = path.read_text(encoding="utf-8").splitlines()
+    ids = regular_file(path).read_text(encoding="utf-8", errors="backslashreplace").split("\n")
+    ids = ids if ids[-1] else ids[:-1]
     if len(ids) != count:
         raise EvalError(f"{path} has {len(ids)} lines but there are {count} images: extract the features again")
     return ids

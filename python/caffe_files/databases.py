@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
+from caffe_files.arrays import read_array
 from caffe_files.images import AS_STORED, decode_image
 from process.errors import DriverError
 from process.readers import read_json
@@ -50,6 +52,15 @@ def _check_length(source: Path, database: lmdb.Environment) -> None:
     found = (source / "data.mdb").stat().st_size
     if found < told:
         raise DriverError(f"{source} is not a whole LMDB (data.mdb has {found:,} of {told:,} bytes): {AGAIN}")
+
+
+def read_labels(source: Path) -> np.ndarray:
+    """(N,) labels, (N, L) of images with several: of labels.npy, or, where another tool made it, of the entries."""
+    path = source / "labels.npy"
+    if path.exists():
+        return read_array(path, "list of labels", "iub")
+    with cursor_of(source) as (_, cursor):
+        return np.array([parse_datum(value, entry_name(source, key)).label for key, value in cursor])
 
 
 def parse_datum(value: memoryview, where: str) -> caffe_pb2.Datum:

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from caffe_files.arrays import read_array
-from caffe_files.databases import AGAIN, cursor_of, datum_shape, entry_name, parse_datum, read_meta
+from caffe_files.databases import AGAIN, cursor_of, datum_shape, entry_name, parse_datum, read_labels, read_meta
 from process.checkout import ROOT
 from process.errors import DriverError
 from process.files import write_json
@@ -56,15 +55,6 @@ def check_entries(source: Path) -> Entries:
     if (source / "data.mdb").stat().st_size >= KEPT_FROM:
         _keep(kept, entries)
     return entries
-
-
-def read_labels(source: Path) -> np.ndarray:
-    """Labels by image, (N,), or (N, L) 0/1 of several an image: those of labels.npy, or else of the entries."""
-    path = source / "labels.npy"
-    if path.exists():
-        return read_array(path, "list of labels", "iub")
-    with cursor_of(source) as (_, cursor):
-        return np.array([parse_datum(value, entry_name(source, key)).label for key, value in cursor])
 
 
 def _keep(path: Path, entries: Entries) -> None:
@@ -121,13 +111,11 @@ def _common(shapes: Iterable[tuple[int, int, int]]) -> tuple[int | None, ...]:
 
 
 def _check_companions(source: Path, labels: np.ndarray) -> None:
-    path, meta = source / "labels.npy", read_meta(source)
-    if path.exists():
-        found = read_array(path, "list of labels", "iub")
-        # of several labels an image the entries hold none: their own database is compared where it is read
-        agree = len(found) == len(labels) if meta.get("several_labels") else np.array_equal(found, labels)
-        if not agree:
-            raise DriverError(f"{path} has other labels than the entries of the database: {AGAIN}")
-    count = meta.get("count", len(labels))
+    path = source / "labels.npy"
+    kept = read_labels(source) if path.exists() else labels
+    agree = len(kept) == len(labels) if kept.ndim == 2 else np.array_equal(kept, labels)  # a Datum holds one label
+    if not agree:
+        raise DriverError(f"{path} has other labels than the entries of the database: {AGAIN}")
+    count = read_meta(source).get("count", len(labels))
     if count != len(labels):
         raise DriverError(f"{source / 'meta.json'} says {count} images, the database has {len(labels)}: {AGAIN}")

@@ -1,12 +1,10 @@
 """Labels of images that have several: the second Data layer of a net, beside that of the images."""
 from pathlib import Path
 
-import lmdb
 import numpy as np
 from caffe.proto import caffe_pb2
 
-from caffe_files.databases import is_database
-from caffe_files.entries import read_labels
+from caffe_files.databases import cursor_of, entry_name, is_database, parse_datum, read_labels
 from process.errors import DriverError
 
 
@@ -42,9 +40,8 @@ def check_label_layer(layer: caffe_pb2.LayerParameter | None, images: caffe_pb2.
 
 def read_label_database(source: Path) -> np.ndarray:
     """(N, L) uint8 of a database of labels. DriverError when it is something else."""
-    with lmdb.open(str(source), readonly=True, lock=False) as database, database.begin(buffers=True) as transaction, \
-            transaction.cursor() as cursor:
-        rows = [caffe_pb2.Datum.FromString(value).data for value in cursor.iternext(keys=False)]
+    with cursor_of(source) as (_, cursor):
+        rows = [parse_datum(value, entry_name(source, key)).data for key, value in cursor]
     if not rows or len({len(row) for row in rows}) != 1 or not rows[0]:
         raise DriverError(f"{source} is no database of labels (rows of one length are wanted): make it anew")
     return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)

@@ -55,7 +55,7 @@ class Originals:
     def _check_images(self) -> None:
         """DriverError unless the database still is the one that the features are of."""
         source = LmdbSource(self.path)
-        if "fingerprint" in source.meta and source.fingerprint() != self.data.get("fingerprint"):
+        if any(self.data.get(name, value) != value for name, value in source.identity().items()):
             raise DriverError(f"{self.path} holds other images than the features were made from: extract them again")
 
     def _of_file(self, row: int, decoder: Decoder) -> bytes:

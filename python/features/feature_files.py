@@ -21,7 +21,9 @@ from process.readers import read_json
 PROGRESS, META = "progress.json", "meta.json"
 # All that a folder of features holds: one with anything else in it is not replaced.
 NAMES = ("latent.npy", "fc7.npy", "labels.npy", "predictions.npy", "thumbs.npy", "ids.txt", PROGRESS, META)
-META_SCHEMA = {"type": "object", "properties": {"key": {"type": "string"}}}
+META_SCHEMA = {"type": "object", "properties": {
+    "key": {"type": "string"}, "added_to": {"type": "string"},
+    "added": {"type": "array", "items": {"type": "object", "required": ["count"]}}}}
 PROGRESS_SCHEMA = {"type": "object", "required": ["key", "thumbs", "rows"], "properties": {
     "key": {"type": "string"}, "thumbs": {"type": "integer"}, "rows": {"type": "integer", "minimum": 0}}}
 CHECKPOINT_S = 10.0  # rows of at most these seconds are computed twice after an interruption

@@ -9,8 +9,16 @@ from typing import Any, Protocol
 import numpy as np
 from caffe.proto import caffe_pb2
 
-from caffe_files.databases import cursor_of, datum_shape, entry_name, is_database, parse_datum, read_meta
-from caffe_files.entries import check_entries, read_labels
+from caffe_files.databases import (
+    cursor_of,
+    datum_shape,
+    entry_name,
+    is_database,
+    parse_datum,
+    read_labels,
+    read_meta,
+)
+from caffe_files.entries import check_entries
 from caffe_files.images import AS_STORED, decode_image
 from process.errors import DriverError
 from process.readers import read_bytes, read_lines, regular_file

@@ -2,6 +2,7 @@
 
 Looked at before anything is written, the log included.
 """
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,9 +14,14 @@ def refuse_inputs_as_outputs(outputs: Iterable[Path], inputs: Iterable[Path | No
     known = [path for path in inputs if path is not None]
     for output in outputs:
         for source in known:
-            relation = _relation(output.resolve(), source.resolve())
+            relation = _relation(_real(output), _real(source))
             if relation:
                 raise DriverError(f"the output {output} {relation} the input {source}: choose another place for it")
+
+
+def _real(path: Path) -> Path:
+    """Links followed as far as they lead (Path.resolve ends in a RuntimeError where they lead in a circle)."""
+    return Path(os.path.realpath(path))
 
 
 def _relation(output: Path, source: Path) -> str | None:

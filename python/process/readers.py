@@ -41,7 +41,10 @@ def read_lines(path: Path, what: str = "list") -> list[str]:
     return lines[:-1] if not lines[-1] else lines
 
 
-def read_json(path: Path, schema: Mapping[str, Any]) -> Any:
+AN_OBJECT = {"type": "object"}
+
+
+def read_json(path: Path, schema: Mapping[str, Any] = AN_OBJECT) -> Any:
     """The content of a JSON file that has the form of the schema (JSON Schema, draft 7).
 
     FileNotFoundError when there is none, DriverError when it is something else.

@@ -7,7 +7,7 @@ from typing import Any
 import caffe
 import numpy as np
 
-from caffe_files.entries import read_labels
+from caffe_files.databases import read_labels
 from caffe_files.mean_image import read_mean
 from caffe_files.samples import neighbours_agree, sample
 from training.plan import Plan
