@@ -49,10 +49,19 @@ class Snapshots:
         return Path(f"{self.prefix}_iter_{iteration}.{kind}")
 
     def iterations(self) -> list[int]:
-        """Iterations of the whole snapshots, ascending (with their solver state: one can go on from them)."""
+        """Iterations of the whole snapshots, ascending (with their solver state: one can go on from them).
+
+        DriverError for one with a link that leads nowhere: what it led to may come back, a file removed by hand not.
+        """
         found = [re.fullmatch(r"iter_(\d+)\.json", path.name) for path in self.folder.iterdir()]
         return sorted(n for n in (int(match[1]) for match in found if match)
-                      if all(self.path(n, kind).exists() for kind in ("caffemodel", "solverstate")))
+                      if all(self._is_there(n, kind) for kind in ("caffemodel", "solverstate")))
+
+    def _is_there(self, iteration: int, kind: str) -> bool:
+        path = self.path(iteration, kind)
+        if path.is_symlink() and not path.exists():
+            raise self._damaged(iteration, f"{path.name} is a link that leads nowhere")
+        return path.exists()
 
     def last(self) -> int:
         """Iteration of the last whole snapshot, 0 when there is none."""

@@ -59,6 +59,16 @@ def test_a_damaged_snapshot_does_not(snapshots, kind, damage):
     assert not snapshots.final_model.exists()
 
 
+@pytest.mark.parametrize("kind", ["caffemodel", "solverstate"])
+def test_a_link_that_leads_nowhere_is_told_and_a_missing_file_is_not(snapshots, kind):
+    path = snapshots.path(7, kind)
+    path.unlink()
+    assert snapshots.last() == 0
+    path.symlink_to(path.name)
+    with pytest.raises(DriverError, match=f"{path.name} is a link that leads nowhere"):
+        snapshots.last()
+
+
 def test_one_layer_less_still_parses_and_is_refused(snapshots):
     model = caffe_pb2.NetParameter.FromString(snapshots.path(7, "caffemodel").read_bytes())
     del model.layer[-2:]
