@@ -1,5 +1,6 @@
 """A snapshot is verified before it is gone on from or becomes the final model."""
 import json
+import os
 from types import SimpleNamespace
 
 import caffe
@@ -66,6 +67,14 @@ def test_a_link_that_leads_nowhere_is_told_and_a_missing_file_is_not(snapshots, 
     assert snapshots.last() == 0
     path.symlink_to(path.name)
     with pytest.raises(DriverError, match=f"{path.name} is a link that leads nowhere"):
+        snapshots.last()
+
+
+def test_a_fifo_in_place_of_a_snapshot_is_told(snapshots):
+    path = snapshots.path(7, "solverstate")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DriverError, match="is no file but a folder, a FIFO or a device"):
         snapshots.last()
 
 
