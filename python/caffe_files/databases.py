@@ -98,3 +98,13 @@ def datum_shape(datum: caffe_pb2.Datum, where: str) -> tuple[int, int, int]:
     if min(shape) < 1 or values != shape[0] * shape[1] * shape[2]:
         raise DriverError(f"{where} has {values} values for the shape {shape}: make the database again")
     return shape
+
+
+def datum_image(datum: caffe_pb2.Datum, where: str) -> np.ndarray:
+    """uint8 (H, W) or (H, W, C) BGR of a Datum, encoded or raw. DriverError that begins with `where` for others."""
+    if datum.encoded:
+        return decode_image(datum.data, where, AS_STORED)
+    shape = datum_shape(datum, where)
+    if not datum.data:
+        raise DriverError(f"{where} has float values: images of 8 bits are wanted")
+    return np.moveaxis(np.frombuffer(datum.data, np.uint8).reshape(shape), 0, 2)

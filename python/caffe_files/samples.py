@@ -2,9 +2,9 @@
 from pathlib import Path
 
 import cv2
-import lmdb
 import numpy as np
-from caffe.proto import caffe_pb2
+
+from caffe_files.databases import cursor_of, datum_image, entry_name, parse_datum
 
 SIDE = 8  # pixels
 
@@ -12,24 +12,21 @@ SIDE = 8  # pixels
 def sample(source: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(pictures (n, SIDE * SIDE * 3) float32, rows (n,)) of about `count` entries, evenly taken. n may be smaller."""
     pictures, rows = [], []
-    with lmdb.open(str(source), readonly=True, lock=False) as database, database.begin(buffers=True) as transaction, \
-            transaction.cursor() as cursor:
-        step = max(1, database.stat()["entries"] // count)
-        for row, value in enumerate(cursor.iternext(keys=False)):
+    with cursor_of(source) as (entries, cursor):
+        step = max(1, entries // count)
+        for row, (key, value) in enumerate(cursor):
             if row % step == 0:
-                pictures.append(_small(caffe_pb2.Datum.FromString(value)))
+                where = entry_name(source, key)
+                pictures.append(_small(datum_image(parse_datum(value, where), where)))
                 rows.append(row)
     return np.array(pictures, np.float32), np.array(rows)
 
 
-def _small(datum: caffe_pb2.Datum) -> np.ndarray:
-    """A Datum's image as SIDE x SIDE in three colours, flat."""
-    if datum.encoded:
-        image = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_COLOR)
-    else:
-        planes = np.frombuffer(datum.data, np.uint8).reshape(datum.channels, datum.height, datum.width)
-        image = np.ascontiguousarray(np.moveaxis(planes[[0] * 3] if datum.channels == 1 else planes[:3], 0, 2))
-    return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel()
+def _small(image: np.ndarray) -> np.ndarray:
+    """An image as SIDE x SIDE in three colours, flat."""
+    image = image.reshape(*image.shape[:2], -1)
+    colours = image[..., [0] * 3] if image.shape[2] == 1 else image[..., :3]
+    return cv2.resize(np.ascontiguousarray(colours), (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel()
 
 
 def neighbours_agree(pictures: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from caffe_files.images import decode_image
+from process.errors import DriverError
 
 MOST_PIXELS = 50_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -17,7 +20,6 @@ ISO_MEDIA = {b"avif": "an AVIF image", b"heic": "an HEIC image", b"mif1": "an HE
 
 Image.init()  # now: the process that decodes may open no more files than a few
 Image.MAX_IMAGE_PIXELS = None  # `look` has the limit, and a sentence for it
-ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 class NoImage(Exception):
@@ -34,16 +36,16 @@ class Look:
 
 
 def decode(data: bytes) -> tuple[np.ndarray, Look]:
-    """(image (H, W, 3) uint8 BGR, Look), the pixels that cv2.imread gives for the same file. NoImage."""
+    """(image (H, W, 3) uint8 BGR, Look), by the reader that extraction has. NoImage."""
     seen = look(data)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise NoImage(f"the {seen.format} image could not be decoded: save it again as JPEG or PNG")
-    return image, seen
+    try:
+        return decode_image(data, "it"), seen
+    except DriverError:
+        raise NoImage(f"the {seen.format} image is cut short or damaged: copy or save it again") from None
 
 
 def look(data: bytes) -> Look:
-    """Format, size and wholeness, decoding as little as possible. NoImage for what is none, too large or cut short."""
+    """Format and size, by the head alone. NoImage for what is none, or too large to be decoded."""
     if not data:
         raise NoImage(f"no image came: send a {TAKEN} file")
     try:
@@ -51,9 +53,7 @@ def look(data: bytes) -> Look:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise NoImage(f"{_name(data)} is not an image that is taken: give a {TAKEN} file") from None
     _check_size(*image.size)
-    seen = Look("JPEG" if image.format == "MPO" else image.format, *image.size, tuple(_notes(image)))
-    _check_whole(image, seen)
-    return seen
+    return Look("JPEG" if image.format == "MPO" else image.format, *image.size, tuple(_notes(image)))
 
 
 def _name(data: bytes) -> str:
@@ -69,15 +69,6 @@ def _check_size(width: int, height: int) -> None:
                       "make it smaller")
     if not width or not height:
         raise NoImage("the image has no pixels")
-
-
-def _check_whole(image: Image.Image, seen: Look) -> None:
-    """OpenCV fills what is missing of a JPEG with grey and says nothing: a wrong answer that nobody would notice."""
-    try:
-        image.draft(image.mode, (max(1, seen.width // 8), max(1, seen.height // 8)))  # JPEG: an eighth of the work
-        image.load()
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
-        raise NoImage(f"the {seen.format} image is cut short or damaged ({error}): copy or save it again") from None
 
 
 def _notes(image: Image.Image) -> list[str]:

@@ -3,13 +3,12 @@ from pathlib import Path
 
 import lmdb
 import numpy as np
-from caffe.proto import caffe_pb2
 
-from caffe_files.databases import entry_name, is_database
+from caffe_files.databases import datum_image, entry_name, is_database, parse_datum
 from embedding.decoder import Decoder
 from embedding.decoding import MOST_PIXELS, NoImage, preview
 from features.feature_files import META_SCHEMA
-from features.sources import LmdbSource, decode
+from features.sources import LmdbSource
 from process.errors import DriverError
 from process.readers import read_json
 
@@ -47,10 +46,11 @@ class Originals:
             value = transaction.get(key) if key is not None else None
         if value is None:
             raise DriverError(f"{self.path} has no image {row} any more: extract the features again")
-        datum = caffe_pb2.Datum.FromString(value)
+        where = entry_name(self.path, key)
+        datum = parse_datum(value, where)
         if datum.encoded:
-            return self._through(decoder, datum.data, f"entry {row} of {self.path}")
-        return preview(np.ascontiguousarray(decode(datum, entry_name(self.path, key))[0]), SIDE)
+            return self._through(decoder, datum.data, where)
+        return preview(np.ascontiguousarray(datum_image(datum, where)), SIDE)
 
     def _check_images(self) -> None:
         """DriverError unless the database still is the one that the features are of."""

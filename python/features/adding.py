@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from caffe_files.arrays import read_array
 from features.feature_files import META, META_SCHEMA, FeatureFiles
 from features.options import ExtractOptions
 from features.run import extract
@@ -40,7 +41,7 @@ def read_database(folder: Path) -> Database:
     if not (folder / META).is_file():
         raise DriverError(f"{folder} has no {META}: there are no features to add to. Finish the run with the command "
                           "that began it")
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS
+    arrays = {name: read_array(folder / f"{name}.npy", "feature array", mmap_mode="r") for name in ARRAYS
               if (folder / f"{name}.npy").exists()}
     ids = (folder / "ids.txt").read_text("utf-8", "surrogateescape").splitlines()
     uneven = [name for name, array in arrays.items() if len(array) != len(ids)]

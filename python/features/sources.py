@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from caffe.proto import caffe_pb2
 
 from caffe_files.databases import (
     cursor_of,
-    datum_shape,
+    datum_image,
     entry_name,
     is_database,
     parse_datum,
@@ -19,7 +18,7 @@ from caffe_files.databases import (
     read_meta,
 )
 from caffe_files.entries import check_entries
-from caffe_files.images import AS_STORED, decode_image
+from caffe_files.images import decode_image
 from process.errors import DriverError
 from process.readers import read_bytes, read_lines, regular_file
 
@@ -82,7 +81,8 @@ class LmdbSource:
             more = start < self.count
             while more:
                 where = entry_name(self.path, cursor.key())
-                yield decode(parse_datum(cursor.value(), where), where)
+                datum = parse_datum(cursor.value(), where)
+                yield datum_image(datum, where), datum.label
                 more = cursor.next()
 
 
@@ -93,16 +93,6 @@ def _several_labels(path: Path, count: int) -> np.ndarray:
         raise DriverError(f"{path / 'labels.npy'} has shape {labels.shape}, the database {count} images with several "
                           "labels each: make it again")
     return labels.astype(np.uint8)
-
-
-def decode(datum: caffe_pb2.Datum, where: str) -> Labelled:
-    """(image, label) of a Datum, encoded or raw. where: the entry, for messages."""
-    if datum.encoded:
-        return decode_image(datum.data, where, AS_STORED), datum.label
-    shape = datum_shape(datum, where)
-    if not datum.data:
-        raise DriverError(f"{where} has float values: extraction takes images of 8 bits")
-    return np.moveaxis(np.frombuffer(datum.data, np.uint8).reshape(shape), 0, 2), datum.label
 
 
 class FileSource:
