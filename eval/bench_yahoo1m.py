@@ -12,9 +12,10 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
-from basics.files import write_json
+from basics.files import read_json, write_json
 from basics.program import EvalError, positive, run_program
 from benchmarks.yahoo_size import Recipe, write_features
 
@@ -62,15 +63,16 @@ def evaluate(features: Path, out: Path, search: str) -> dict:
             "results": json.loads((out / "results.json").read_text(encoding="utf-8"))}
 
 
-def measure(folder: Path, search: str) -> dict:
-    """The row of the table of one search; kept in a file beside its results."""
+def measure(folder: Path, recipe: Recipe, search: str) -> dict:
+    """The row of the table of one search; kept in a file beside its results, and used again for the same recipe."""
     kept = folder / search / "measured.json"
-    if kept.exists():
-        return json.loads(kept.read_text(encoding="utf-8"))
+    row = read_json(kept)
+    if row.get("recipe") == asdict(recipe):
+        return row
     found = evaluate(folder / "features", folder / search, search)
     entry = found["results"]["searches"][search]
-    row = {"search": search, "search_seconds": entry["seconds"], "program_seconds": found["seconds"],
-           "resident_gib": found["resident_gib"], "map_at_1000": entry["map"],
+    row = {"recipe": asdict(recipe), "search": search, "search_seconds": entry["seconds"],
+           "program_seconds": found["seconds"], "resident_gib": found["resident_gib"], "map_at_1000": entry["map"],
            "precision_at_10": entry["precision_at_k"][9], "radius": entry.get("radius"),
            "pool_mean": entry.get("pool_mean")}
     write_json(kept, row)
@@ -91,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     recipe, given = parse_arguments(argv)
     check_space(given.out, recipe)
     write_features(given.out / "features", recipe)
-    report(recipe, [measure(given.out, search) for search in given.search])
+    report(recipe, [measure(given.out, recipe, search) for search in given.search])
     return 0
 
 

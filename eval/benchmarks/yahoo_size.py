@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from basics.files import write_json
+from basics.files import read_json, write_json
 from basics.rows import block_slices
 
 CLASSES = 116
@@ -70,8 +70,7 @@ def write_features(folder: Path, recipe: Recipe):
 
 
 def _is_written(folder, meta):
-    path = folder / "meta.json"
-    return path.exists() and f'"key": "{meta["key"]}"' in path.read_text(encoding="utf-8")
+    return read_json(folder / "meta.json").get("key") == meta["key"]
 
 
 def _write_split(folder, recipe, world, split, count, rng):

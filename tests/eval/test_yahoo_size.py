@@ -52,6 +52,13 @@ def test_the_table(tmp_path, capfd):
     assert f"{results['searches']['es']['map']:.4f}" in printed
 
 
+def test_a_figure_of_another_recipe_is_not_shown_again(tmp_path, capfd):
+    for seed in ("0", "0", "1"):
+        assert bench_yahoo1m.main(["--out", str(tmp_path), *OPTIONS, "--search", "bcs", "--seed", seed]) == 0
+    rows = [line for line in capfd.readouterr().out.splitlines() if line.startswith("bcs ")]
+    assert rows[0] == rows[1] != rows[2]
+
+
 def test_too_little_space_is_said_before_anything_is_written(tmp_path):
     with pytest.raises(EvalError, match="GiB of space"):
         bench_yahoo1m.main(["--out", str(tmp_path / "out"), "--database", str(10**12)])
