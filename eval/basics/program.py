@@ -27,13 +27,24 @@ def run_program(main):
     except (EvalError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         status = 1
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not _is_ctrl_c(error):
+            raise
         status = tell_interruption()
     sys.exit(status)
 
 
+def _is_ctrl_c(error: BaseException | None) -> bool:
+    """Whether an error is Ctrl-C, or C code made another of it on the way (SystemError, from numba's reading)."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or _is_ctrl_c(error.__cause__))
+
+
 def tell_interruption():
-    """Say what Ctrl-C leaves behind. Returns the exit status for it."""
+    """Say what Ctrl-C leaves behind. Returns the exit status for it.
+
+    Objects that it left half made can fail once more while the program ends: nobody needs to be told.
+    """
+    sys.unraisablehook = lambda _: None
     print("\nstopped: finished files are whole, others were not written. Give the same command to start again",
           file=sys.stderr)
     return INTERRUPTED

@@ -49,7 +49,7 @@ def test_ctrl_c_ends_in_a_sentence(features, tmp_path):
         time.sleep(0.05)
     time.sleep(0.3)
     status, said = stop(process)
-    assert status == 130
+    assert status == 130, said
     assert "stopped: finished files are whole" in said
     assert "Traceback" not in said
     assert list((tmp_path / "out").iterdir()) == []
@@ -69,6 +69,35 @@ def test_ctrl_c_in_a_callback_of_c_comes_again():
     assert "Traceback" not in done.stderr
 
 
+ENDS = {
+    "C code made another error of it": "try: raise KeyboardInterrupt\n"
+                                       "    except KeyboardInterrupt as error: raise SystemError('x') from error",
+    "an object was half made": "global half; half = Half()\n    raise KeyboardInterrupt",
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
+def test_what_ctrl_c_leaves_ends_in_its_sentence_alone(end):
+    program = ("import basics.program as program\n"
+               "class Half:\n"
+               "    def __del__(self): self.never_set\n"
+               f"def main():\n    {end}\n"
+               "program.run_program(main)\n")
+    done = subprocess.run([sys.executable, "-c", program], cwd=evaluate.__file__.removesuffix("evaluate.py"),
+                          capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    assert "stopped" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_of_another_kind_keeps_its_traceback():
+    program = "import basics.program as program\ndef main(): raise SystemError('x')\nprogram.run_program(main)\n"
+    done = subprocess.run([sys.executable, "-c", program], cwd=evaluate.__file__.removesuffix("evaluate.py"),
+                          capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "SystemError: x" in done.stderr
+
+
 @pytest.mark.parametrize("seconds", [0.15, 0.4])
 def test_ctrl_c_during_the_imports_ends_so_too(tmp_path, seconds):
     slow = "import basics.program, time; print('ready', flush=True); time.sleep(60)"
@@ -77,7 +106,7 @@ def test_ctrl_c_during_the_imports_ends_so_too(tmp_path, seconds):
     process.stdout.readline()
     time.sleep(seconds)
     status, said = stop(process)
-    assert status == 130
+    assert status == 130, said
     assert "Traceback" not in said
     assert "stopped" in said
 
