@@ -12,7 +12,8 @@ from basics.program import EvalError
 from search.coarse import CodeIndex
 from search.feature_set import Split, holds_codes, load_split
 from search.fine import Fc7Index, FineResult, hierarchical
-from search.searches import POOL_WANTED, default_radius, timed
+from search.kernels import timed
+from search.searches import POOL_WANTED, default_radius
 
 TOP_K = 10
 

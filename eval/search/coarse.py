@@ -79,6 +79,12 @@ class CodeIndex:
             self._search_together(queries, ids, distances, threads)
         return ids, distances
 
+    def load(self, query_codes: np.ndarray, top_k: int):
+        """Have the loops of a search of many such queries compiled, or read from disk, before it is timed."""
+        few = query_codes[:QUERIES_FOR_GROUPS]
+        self.search(few, top_k)
+        self.distances(few[:1])
+
     def distances(self, query_codes: np.ndarray, threads: int | None = None) -> np.ndarray:
         """All distances of some queries: (Q, N), in memory at once."""
         queries = self.query_words(query_codes)

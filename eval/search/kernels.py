@@ -13,6 +13,8 @@ What is called from here alone is merged into its callers (`part`): numba would 
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 # Read by numba when it is imported: compiled code belongs to the checkout, as other generated files do.
@@ -26,6 +28,7 @@ try:
     from llvmlite import ir
     from numba import njit, uint64, void
     from numba.core import cgutils
+    from numba.core.event import TimingListener, install_listener
     from numba.extending import intrinsic
 except ImportError as error:
     raise EvalError(f"numba, which compiles the searches, cannot be used ({error}): `make setup` installs what eval/ "
@@ -52,6 +55,16 @@ def announce_compilation():
     if not _announced and not any(Path(os.environ["NUMBA_CACHE_DIR"]).glob("*/kernels.*.nbi")):
         print("compiling the searches for this processor, once: about a minute", file=sys.stderr)
     _announced = True
+
+
+def timed(function: Callable, *arguments):
+    """(result, seconds by the clock), without those in which loops were compiled for the first time."""
+    compiling = TimingListener()
+    started = time.perf_counter()
+    with install_listener("numba:compile", compiling):
+        result = function(*arguments)
+    seconds = time.perf_counter() - started
+    return result, max(0.0, seconds - compiling.duration) if compiling.done else seconds
 
 
 def _lanes(builder, value, kind):

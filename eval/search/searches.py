@@ -6,7 +6,6 @@
     hdl            codes, then fc7 within the pool (hierarchical)
 """
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from search.coarse import CodeIndex
 from search.fine import Fc7Index, exhaustive, hierarchical
+from search.kernels import timed
 from search.rankings import Ranking
 from search.retrieval import Pretrained, Retrieval
 
@@ -77,6 +77,7 @@ def each_search(retrieval: Retrieval, names: Iterable[str], options: SearchOptio
 
 def _each(retrieval, names, options, pretrained, threads):
     if {"bcs", "hdl"} & set(names):
+        retrieval.database.code_index.load(retrieval.query_codes, options.top_k)
         nearest, seconds = timed(retrieval.database.code_index.search, retrieval.query_codes, options.top_k, threads)
     if "bcs" in names:
         yield "bcs", Ranking(*nearest, meta={"seconds": seconds})
@@ -95,11 +96,14 @@ def search_hdl(retrieval: Retrieval, nearest: tuple, options: SearchOptions, thr
     database = retrieval.database
     fc7_index, index = database.fc7_index, database.code_index   # building them is no part of a search's time
     radius = default_radius(nearest[1]) if options.radius is None else options.radius
-    started = time.perf_counter()
-    each = radii(index, retrieval.query_codes, radius, options.pool_min, threads)
-    found = hierarchical(retrieval.query_fc7, fc7_index, options.top_k, index, retrieval.query_codes, each, nearest,
-                         threads)
-    meta = {"seconds": time.perf_counter() - started, "radius": radius, "radius_mean": float(each.mean())}
+
+    def search():
+        each = radii(index, retrieval.query_codes, radius, options.pool_min, threads)
+        return each, hierarchical(retrieval.query_fc7, fc7_index, options.top_k, index, retrieval.query_codes, each,
+                                  nearest, threads)
+
+    (each, found), seconds = timed(search)
+    meta = {"seconds": seconds, "radius": radius, "radius_mean": float(each.mean())}
     return Ranking(found.ids, hamming_of(retrieval, found.ids), found.euclidean, found.pool, meta)
 
 
@@ -115,10 +119,3 @@ def hamming_of(retrieval: Retrieval, ids: np.ndarray) -> np.ndarray:
     codes = retrieval.database.codes
     return np.stack([np.bitwise_count(codes[row] ^ code).sum(axis=1, dtype=np.uint16)
                      for row, code in zip(ids, retrieval.query_codes)])
-
-
-def timed(function, *arguments):
-    """(result, seconds)."""
-    started = time.perf_counter()
-    result = function(*arguments)
-    return result, time.perf_counter() - started
