@@ -16,7 +16,7 @@ ERROR_SIGMAS = 8            # of the error found there: no difference beyond tha
 
 
 def rank_block(queries, query_norms, index, mask, top_k, threads):
-    """(ids, euclidean, pool) of a block: one matrix product, then each query's selection, on threads.
+    """(ids, euclidean, pool, off) of a block: one matrix product, then each query's selection, on threads.
 
     queries (B, d) float32 with their squared norms (B,); index: Fc7Index; mask (B, N) bool of candidates, None for all.
     The results are as in FineResult, but lists end where the pool does.
@@ -27,7 +27,7 @@ def rank_block(queries, query_norms, index, mask, top_k, threads):
     columns, mask = _covered_columns(mask, len(index))
     gallery, norms = index.rows(columns, threads), index.norms[columns]
     if len(gallery) == 0:
-        return ids, euclidean, pool  # every pool of this block is empty
+        return ids, euclidean, pool, np.zeros(len(queries))  # every pool of this block is empty
     products = queries @ gallery.T
     errors = product_error(queries, gallery, products) * np.sqrt(query_norms)
     half_norms = (norms / 2).astype(np.float32)
@@ -44,7 +44,7 @@ def rank_block(queries, query_norms, index, mask, top_k, threads):
             euclidean[i, :len(order)] = np.sqrt(np.maximum(squared, 0))
 
     map_blocks(work, len(queries), ROWS_PER_TASK, threads)
-    return ids, euclidean, pool
+    return ids, euclidean, pool, squared_error(errors, norms)
 
 
 def _covered_columns(mask, count):
@@ -82,6 +82,11 @@ def error_margin(error, largest):
     return 2 * (error * np.sqrt(largest) + np.finfo(np.float32).eps * largest)
 
 
+def squared_error(errors, norms):
+    """What a squared distance of a row with these squared norms may be off by, by the errors of products over |x|."""
+    return 2 * errors * np.sqrt(norms.max())
+
+
 def nearest_roughly(products, half_norms, norms, candidates, top_k, error):
     """Columns that may be among the `top_k` nearest, in database order. error: of the products, over |x|."""
     half = half_norms - products if candidates is None else half_norms[candidates] - products[candidates]
@@ -115,7 +120,7 @@ def nearest_exactly(products, norms, chosen, top_k, error, query, query_norm, ga
     where nothing cancels.
     """
     squared = query_norm + norms - 2 * products.astype(np.float64)
-    off = 2 * error * np.sqrt(norms.max())
+    off = squared_error(error, norms)
     order = np.argsort(squared, kind="stable")
     ranked = squared[order]
     close = np.diff(ranked) <= 2 * off

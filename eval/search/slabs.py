@@ -7,7 +7,7 @@ put in the order of float64 at the end.
 import numpy as np
 
 from basics.rows import block_slices, map_blocks
-from search.fine_block import error_margin, nearest_exactly, nearest_roughly, product_error, rank_block
+from search.fine_block import error_margin, nearest_exactly, nearest_roughly, product_error, rank_block, squared_error
 
 LARGE_BYTES = 1 << 30       # of float32 rows that are taken at once
 SLAB_BYTES = 1 << 29        # of those of a slab
@@ -82,6 +82,11 @@ class Nearest:
         return nearest_exactly(products, self.index.norms[ids], ids, self.top_k, self._error_of(query),
                                self.queries[query], self.query_norms[query], self.index.fc7)
 
+    @property
+    def off(self) -> np.ndarray:
+        """(B,) what the squared distances may be off by."""
+        return squared_error(self._error_of(slice(None)), self.index.norms)
+
     def ranked(self, threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(ids (B, top_k) int32, euclidean (B, top_k) float32) of what was offered; 0 and NaN behind a pool's end."""
         ids = np.zeros((len(self.queries), self.top_k), np.int32)
@@ -103,7 +108,7 @@ def is_large(rows: int, units: int) -> bool:
 
 
 def rank(queries: np.ndarray, query_norms: np.ndarray, index, mask: np.ndarray | None, top_k: int,
-         threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+         threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """`rank_block`, in slabs where the block's pools cover too much of the database for memory."""
     units = queries.shape[1]
     if not is_large(len(index), units):
@@ -116,15 +121,15 @@ def rank(queries: np.ndarray, query_norms: np.ndarray, index, mask: np.ndarray |
         rows = columns[part]
         nearest.offer(rows, index.rows(rows, threads), None if mask is None else mask[:, rows], threads=threads)
     pool = np.full(len(queries), len(index)) if mask is None else np.count_nonzero(mask, axis=1)
-    return *nearest.ranked(threads), pool
+    return *nearest.ranked(threads), pool, nearest.off
 
 
 def rank_all(queries: np.ndarray, query_norms: np.ndarray, index, top_k: int,
-             threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, euclidean) of the whole database for many queries (B, d) float32: each slab is brought to memory once."""
+             threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(ids, euclidean, off) of the whole database for many queries (B, d) float32: a slab comes to memory once."""
     nearest = Nearest(queries, query_norms, index, top_k)
     for slab in slabs(len(index), queries.shape[1]):
         gallery, rows = index.rows(slab), np.arange(slab.start, slab.stop)
         for some in block_slices(len(queries), QUERIES_PER_PRODUCT):
             nearest.offer(rows, gallery, some=some, threads=threads)
-    return nearest.ranked(threads)
+    return *nearest.ranked(threads), nearest.off
