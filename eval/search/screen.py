@@ -18,6 +18,7 @@ import scipy.linalg
 
 from basics.rows import block_slices, evenly, map_blocks
 from search import eight_bit, kernels
+from search.fine_block import rows_of
 from search.slabs import rank
 
 QUERIES_PER_GROUP = 256
@@ -141,7 +142,7 @@ class Directions:
 
         map_blocks(work, len(queries), QUERIES_PER_TASK, threads)
         norms = np.einsum("nd,nd->n", queries, queries, dtype=np.float64)
-        _, euclidean, _ = rank(queries, norms, self.index, mask, top_k, threads)
+        _, euclidean, _ = rank(queries, norms, self.index, rows_of(mask, threads), top_k, threads)
         limits = LIMIT_ERROR * euclidean[:, -1].astype(np.float64) ** 2
         return bounds <= limits[:, None]
 
