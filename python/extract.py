@@ -3,6 +3,7 @@
 
     extract.py --run runs/cifar10_caffenet_48 --databases data/cifar10 --out runs/cifar10_caffenet_48/features
     extract.py --run runs/cifar10_caffenet_48 --lmdb data/cifar10/test_originals_lmdb --out runs/.../features/test
+    extract.py --run runs/cifar10_caffenet_48 --databases data/cifar10 --out runs/... --part 3/8     # then --join
     extract.py --net deploy.prototxt --weights KevinNet_CIFAR10_48.caffemodel --mean mean.binaryproto \\
         --images photos/ --out q
 
@@ -15,7 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from features.options import ExtractOptions, add_model_options, add_pre_processing_options, check_options
+from features.options import (
+    ExtractOptions,
+    add_model_options,
+    add_part_options,
+    add_pre_processing_options,
+    check_options,
+    parts_folder,
+)
 from process.cpu import add_cpu_options, use_cpu
 from process.guard import run_guarded
 from process.outputs import refuse_inputs_as_outputs
@@ -33,10 +41,11 @@ def parse_arguments(argv: Sequence[str] | None) -> ExtractOptions:
     add_pre_processing_options(parser)
     parser.add_argument("--thumbs", type=int,
                         help="side of the pictures kept for the report, 0 for none (default: by the images)")
+    add_part_options(parser)
     add_cpu_options(parser)
     options = ExtractOptions(**vars(parser.parse_args(argv)))
     check_options(parser, options)
-    refuse_inputs_as_outputs(options.folders, options.inputs)
+    refuse_inputs_as_outputs([*options.folders, *map(parts_folder, options.folders)], options.inputs)
     return options
 
 

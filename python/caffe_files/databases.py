@@ -46,6 +46,15 @@ def cursor_of(source: Path) -> Iterator[tuple[int, lmdb.Cursor]]:
         raise DriverError(f"{source} is not a whole LMDB ({error}): {AGAIN}") from None
 
 
+def items_from(cursor: lmdb.Cursor, row: int) -> Iterator[tuple[memoryview, memoryview]]:
+    """(key, value) of the entries from a row on, in key order. They are valid until the next step."""
+    steps = cursor.iternext(keys=False, values=False)
+    if all(next(steps, None) is not None for _ in range(row + 1)):
+        yield cursor.item()
+        while cursor.next():
+            yield cursor.item()
+
+
 def _check_length(source: Path, database: lmdb.Environment) -> None:
     """A file without its last pages would be found out by the kernel, with SIGBUS."""
     told = (database.info()["last_pgno"] + 1) * database.stat()["psize"]

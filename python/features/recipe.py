@@ -55,8 +55,7 @@ def decide(options: ExtractOptions, engine: str | None, console: TextIO) -> Reci
     net, weights = _net_and_weights(options)
     asked = _asked(options)
     if not net:
-        beside = options.out if options.databases else options.out.parent
-        net = deploy_for(weights, beside / "deploy.prototxt", console)
+        net = deploy_for(weights, options.written_net, console)
     batch, channels, crop, _ = input_shape(net)
     message = read_net(net)
     check_net(message, net, options.trust_net)

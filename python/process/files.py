@@ -36,6 +36,16 @@ def put_in_place(beside: Path, path: Path) -> None:
     os.replace(beside, path)
 
 
+def sync_folder(folder: Path) -> None:
+    """What the files of a folder hold, and their names, are on the disk from here on."""
+    for path in (*folder.iterdir(), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file, whole or not at all."""
     with whole_file(path, "w") as file:
