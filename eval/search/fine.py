@@ -101,7 +101,7 @@ def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int 
     choose: gives the screen (screen.py) that leaves entries out first, or None. It changes the time, not the result.
     """
     check_search(query_fc7, index, top_k)
-    alike_blocks = alike(query_fc7)
+    alike_blocks = alike(query_fc7, len(index))
     screen = choose(query_fc7, alike_blocks, index, top_k, threads)
     if screen is None and is_large(*index.fc7.shape):
         return _search_large(query_fc7, index, top_k, threads)
