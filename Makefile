@@ -30,8 +30,10 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= PRETRAINED_BLOB=fc7 what es-pretrained ranks
 #= IMAGE=              query: an image, a directory of images or a list of them
 #= IMAGES=             add: a file, a directory or a list of images
-#= PORT=8000 HOST=     serve: where; HOST= another address than this machine's own, with a token
+#= PORT=8000 HOST=     serve, cluster-head (6379): where; HOST= another address than this machine's own, with a token
 #= PACKAGE=            query, serve: a folder that make package made, in place of a run
+#= CLUSTER=host:port   cluster-node, cluster-status, cluster-stop: a cluster, by the address of its head
+#= TOKEN=              file with that cluster's token, where this checkout did not start its head
 #= FILE= OUT=          upgrade, export, package: the file to read and the one (or the folder) to write
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
 #= LARGE=              bench-eval: also a database of this many images
@@ -50,7 +52,7 @@ PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
 # Not what depends on others: an inner make decides anew, by the DATASET and NET that it is given.
 EXPORTED := BITS DATA WEIGHTS GPU SEED ITERS ITER_SIZE SCHEDULE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
-    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE IMAGES
+    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE IMAGES CLUSTER TOKEN
 export $(EXPORTED)
 
 # What each target takes: others are refused, so that `make demo BITS=12` does not quietly train 48 bits. Targets that
@@ -82,6 +84,10 @@ TAKES_serve := $(A_RUN) $(CPU) PACKAGE PORT HOST PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_package := $(A_RUN) OUT PACKAGE_OPTIONS
 TAKES_export := $(A_RUN) FILE OUT EXPORT_OPTIONS
 TAKES_upgrade := FILE OUT
+TAKES_cluster-head := PORT HOST
+TAKES_cluster-node := CLUSTER TOKEN HOST THREADS
+TAKES_cluster-status := CLUSTER TOKEN
+TAKES_cluster-stop := CLUSTER
 TAKES_compare-cifar := $(CPU) RUN BITS RELEASED EXPECTED DATA PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_test := PYTEST_OPTIONS REAL_DATA
 TAKES_torture := TORTURE_OPTIONS
@@ -97,6 +103,7 @@ NEEDS_upgrade := FILE
 NEEDS_export := OUT
 NEEDS_package := OUT
 NEEDS_add := IMAGES
+NEEDS_cluster-node := CLUSTER
 
 DOLLAR := $$
 FORBIDDEN := $(DOLLAR) % \# : ; & | < > * ? [ ] { } ( ) ! ~ \ " ' ` , =
@@ -151,7 +158,10 @@ build/.apt-packages: third_party/apt.sh $(APT_LISTS)
 .venv/.serve: requirements-serve.txt .venv/.requirements
 	@$(PIP_INSTALL) requirements-serve.txt && touch $@
 
-.venv/.test: requirements-test.txt .venv/.serve
+.venv/.cluster: requirements-cluster.txt .venv/.requirements
+	@$(PIP_INSTALL) requirements-cluster.txt && touch $@
+
+.venv/.test: requirements-test.txt .venv/.serve .venv/.cluster
 	@$(PIP_INSTALL) requirements-test.txt && touch $@
 
 .venv/.dev: requirements-dev.txt .venv/.requirements
@@ -312,6 +322,23 @@ export: $(CAFFE_READY)  ## a run's net and weights as ONNX, checked against Caff
 
 upgrade: $(CAFFE_READY)  ## bring a net, solver or caffemodel of an older Caffe into today's format: FILE= OUT=
 	@$(PYTHON) python/upgrade.py "$$FILE" $${OUT:+--out "$$OUT"}
+
+##@ Several machines
+# Ray, on each machine the same versions; eval/README.md, A cluster.
+.PHONY: cluster-head cluster-node cluster-status cluster-stop
+WHICH_CLUSTER = $${CLUSTER:+--cluster "$$CLUSTER"}
+cluster-head: .venv/.cluster  ## start a cluster's head on this machine (HOST= where others are to reach it, PORT=6379)
+	@$(PYTHON) eval/cluster.py head $${PORT:+--port "$$PORT"} $${HOST:+--host "$$HOST"}
+
+cluster-node: .venv/.cluster  ## let this machine join: CLUSTER=host:port, one machine after the other
+	@$(PYTHON) eval/cluster.py node $(WHICH_CLUSTER) $${TOKEN:+--token "$$TOKEN"} $${HOST:+--host "$$HOST"} \
+	    $${THREADS:+--threads "$$THREADS"}
+
+cluster-status: .venv/.cluster  ## nodes of a cluster, and what was started from here (CLUSTER=, else this machine's)
+	@$(PYTHON) eval/cluster.py status $(WHICH_CLUSTER) $${TOKEN:+--token "$$TOKEN"}
+
+cluster-stop: .venv/.cluster  ## end the nodes that were started from here (CLUSTER=, else this machine's), and no others
+	@$(PYTHON) eval/cluster.py stop $(WHICH_CLUSTER)
 
 ##@ Compare
 # RELEASED= names any caffemodel of this family; only the 48-bit one has an address. EXTRACT_OPTIONS= is for models with

@@ -8,8 +8,10 @@ import pytest
 import evaluate
 
 EVAL = Path(evaluate.__file__).parent
-ROOMS = ("basics", "search", "measures", "pages", "serving", "benchmarks")   # from the bottom; benchmarks beside pages
-MAY_IMPORT = {"basics": {"basics"}, "search": {"basics", "search"}, "measures": {"basics", "search", "measures"},
+# From the bottom; benchmarks beside pages, nodes beside search.
+ROOMS = ("basics", "search", "nodes", "measures", "pages", "serving", "benchmarks")
+MAY_IMPORT = {"basics": {"basics"}, "search": {"basics", "search"}, "nodes": {"basics", "nodes"},
+              "measures": {"basics", "search", "measures"},
               "pages": {"basics", "search", "measures", "pages"},
               "serving": {"basics", "search", "measures", "pages", "serving"},
               "benchmarks": {"basics", "search", "measures", "benchmarks"}}
