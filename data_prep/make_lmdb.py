@@ -12,7 +12,7 @@ from prep.errors import PrepError, run_program
 
 # isort: split
 from databases.maker import KEEP, OVERWRITE, REFUSE, Options, make_databases
-from databases.writer import ImageFormat
+from databases.writer import JPG, PNG, ImageFormat
 from sources.cifar10 import load_cifar10
 from sources.file_tree import open_tree
 from sources.folders import load_folders
@@ -134,8 +134,9 @@ def _common_options() -> argparse.ArgumentParser:
     common.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="which databases to make")
     common.add_argument("--size", type=_size, default=256, help="side of the stored square images; 0: as they are")
     common.add_argument("--grey", action="store_true", help="one channel instead of three (BGR)")
-    common.add_argument("--encoded", action="store_true",
-                        help="store PNG instead of raw pixels: smaller, slower to read")
+    common.add_argument("--encoded", nargs="?", choices=(PNG, JPG), const=PNG,
+                        help="store PNG instead of raw pixels (smaller, slower to read), or with jpg the JPEG files as "
+                             "they are, of --size already (smallest; grey or rotated ones and other formats as PNG)")
     common.add_argument("--originals", action="store_true",
                         help="also write <split>_originals_lmdb, the same images in the same order, not resized")
     common.add_argument("--seed", type=int, default=0, help="of the order of the training database")

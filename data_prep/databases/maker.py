@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 
-from databases.writer import ImageFormat, read_meta, write_database
+from databases.writer import JPG, PNG, ImageFormat, read_meta, write_database
 from prep.errors import PrepError
 from prep.outputs import refuse_inputs_as_outputs
 from sources.folders import is_cifar10
@@ -109,7 +109,7 @@ def _kept_meta(path: Path, seed: int | None, image_format: ImageFormat) -> dict:
     if not meta.keys() >= KEPT_BY:
         raise PrepError(f"{path}: its meta.json cannot be read; "
                         "make the database anew with --overwrite instead of --keep")
-    found = (meta["seed"], meta["encoded"], meta["channels"] == 1)
+    found = (meta["seed"], _encoding(meta), meta["channels"] == 1)
     sides = {meta["height"], meta["width"]}
     has_size = image_format.size == 0 or sides == {image_format.size}
     if found != (seed, image_format.encoded, image_format.grey) or not has_size:
@@ -118,11 +118,17 @@ def _kept_meta(path: Path, seed: int | None, image_format: ImageFormat) -> dict:
     return meta
 
 
+def _encoding(meta: dict) -> str | None:
+    """ImageFormat.encoded of the database that has this meta.json."""
+    return (JPG if "jpeg" in meta else PNG) if meta["encoded"] else None
+
+
 def _print_summary(path: Path, meta: dict) -> None:
     shape = "x".join(str(meta[side] or "?") for side in ("channels", "height", "width"))
     kind = "labels, several an image" if "several_labels" in meta else "classes"
     order = "in order" if meta["seed"] is None else f"shuffled with seed {meta['seed']}"
-    print(f"{path}: {meta['count']} images {shape}{' PNG' if meta['encoded'] else ''}, "
+    stored = {None: "", PNG: " PNG", JPG: f", {meta.get('jpeg')} JPEG as they were and the others PNG"}[_encoding(meta)]
+    print(f"{path}: {meta['count']} images {shape}{stored}, "
           f"{len(meta['classes'])} {kind}, {order}, {(path / 'data.mdb').stat().st_size / 1e6:.0f} MB")
 
 

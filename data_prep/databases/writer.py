@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from databases.datums import serialize_datum
-from databases.pixels import encode_png, planar, resize, to_pixels
+from databases.pixels import encode_png, is_kept_as_jpeg, planar, resize, to_pixels
 from prep.errors import PrepError
 from prep.outputs import refuse_foreign_folder
 from prep.readers import read_json
@@ -29,6 +29,7 @@ META_SCHEMA = {"type": "object", "properties": {
     "count": {"type": "integer"}, "channels": _SIDE, "height": _SIDE, "width": _SIDE, "seed": _SIDE,
     "encoded": {"type": "boolean"}, "resized": {"type": "integer"}, "fingerprint": {"type": "string"},
     "classes": {"type": "array", "items": {"type": "string"}}, "source": {"type": "object"}}}
+PNG, JPG = "png", "jpg"
 CHUNK = 32  # images a worker prepares at a time, written as one transaction
 FIRST_MAP_SIZE = 1 << 30
 NAMED_FAILURES = 5
@@ -40,10 +41,13 @@ NAMES = ("data.mdb", "lock.mdb", "ids.txt", "labels.npy", "meta.json", LABELS)
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """How the images are stored: size 0 keeps each image's own size."""
+    """How the images are stored: size 0 keeps each image's own size. encoded: None for raw pixels, PNG or JPG.
+
+    JPG: JPEG files as they are, which have that size already; what is no such file is a PNG.
+    """
     size: int = 256
     grey: bool = False
-    encoded: bool = False
+    encoded: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Entry:
     digest: bytes
     shape: tuple[int, int, int]  # C, H, W
     resized: bool
+    is_jpeg: bool  # stored as the file it came in
 
 
 @dataclass(frozen=True)
@@ -176,13 +181,20 @@ def _prepare_chunk(images: ImageSet, rows: np.ndarray, image_format: ImageFormat
 
 
 def _prepare(images: ImageSet, row: int, image_format: ImageFormat) -> Entry:
-    original = to_pixels(images.read(row), image_format.grey)
+    image = images.read(row)
+    original = to_pixels(image, image_format.grey)
     pixels = resize(original, image_format.size)
+    if image_format.encoded == JPG and pixels is not original:
+        height, width = original.shape[:2]
+        raise PrepError(f"is {width}x{height}; --encoded jpg keeps files as they are and each must have the --size, "
+                        f"{image_format.size}x{image_format.size}, already; resize it before, or store raw pixels")
     label, planes = int(images.labels[row]), planar(pixels)
-    datum = serialize_datum(label, planes.shape, encode_png(pixels) if image_format.encoded else planes,
-                            image_format.encoded)
+    is_jpeg = image_format.encoded == JPG and is_kept_as_jpeg(image, pixels)
+    encoded = (image if is_jpeg else encode_png(pixels)) if image_format.encoded else planes
+    datum = serialize_datum(label, planes.shape, encoded, image_format.encoded is not None)
     told = label if images.several is None else "".join(map(str, images.labels_of([row])[0]))
-    return Entry(row, datum, content_digest(told, planes.shape, original), planes.shape, pixels is not original)
+    return Entry(row, datum, content_digest(told, planes.shape, original), planes.shape, pixels is not original,
+                 is_jpeg)
 
 
 def content_digest(label: int | str, shape: tuple[int, int, int], original: np.ndarray) -> bytes:
@@ -253,7 +265,9 @@ def _describe(images: ImageSet, kept: list[Entry], image_format: ImageFormat) ->
                                for values in map(set, zip(*(entry.shape for entry in kept))))
     return {
         "count": len(kept), "height": height, "width": width, "channels": channels,
-        "encoded": image_format.encoded, "resized": sum(entry.resized for entry in kept),
+        "encoded": image_format.encoded is not None,
+        **({"jpeg": sum(entry.is_jpeg for entry in kept)} if image_format.encoded == JPG else {}),
+        "resized": sum(entry.resized for entry in kept),
         "source": images.source, "classes": list(images.classes),
         "class_counts": images.counts([entry.row for entry in kept]),
         **({} if images.several is None else {"several_labels": True}),
