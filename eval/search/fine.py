@@ -195,6 +195,5 @@ def _search(query_fc7, index, top_k, threads, title, blocks, pools):
         found = rank(queries, query_norms[rows], index, pools(rows), top_k, threads)
         for kept, ranked in zip((result.ids, result.euclidean, result.pool), found):
             kept[rows] = ranked
-        if is_large(*index.fc7.shape):
-            release(index.fc7)
+        release(index.fc7)
     return result
