@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from prep.errors import PrepError, run_program
+
+# isort: split
 from databases.maker import KEEP, OVERWRITE, REFUSE, Options, make_databases
 from databases.parts import MOST_PARTS, Part
 from databases.writer import JPG, PNG, ImageFormat
-from prep.errors import PrepError, run_program
 from sources.cifar10 import load_cifar10
 from sources.file_tree import open_tree
 from sources.folders import load_folders

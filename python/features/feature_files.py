@@ -21,9 +21,15 @@ from process.readers import read_json
 PROGRESS, META = "progress.json", "meta.json"
 # All that a folder of features holds: one with anything else in it is not replaced.
 NAMES = ("latent.npy", "fc7.npy", "labels.npy", "predictions.npy", "thumbs.npy", "ids.txt", PROGRESS, META)
+_COUNT = {"type": "integer", "minimum": 0}
+_FILE = {"type": ["object", "null"], "properties": {"file": {"type": "string"}, "sha256": {"type": "string"}}}
 META_SCHEMA = {"type": "object", "properties": {
-    "key": {"type": "string"}, "added_to": {"type": "string"},
-    "added": {"type": "array", "items": {"type": "object", "required": ["count"]}}}}
+    "key": {"type": "string"}, "added_to": {"type": "string"}, "count": _COUNT, "own_count": _COUNT, "bits": {
+        "type": ["integer", "null"]}, "protocol": {"enum": ["none", "authors", "caffe"]}, "scale": {"type": "number"},
+    "weights": _FILE, "net": _FILE, "mean": _FILE, "data": {"type": ["object", "null"]}, "blobs": {
+        "type": "object", "additionalProperties": {"type": ["string", "null"]}},
+    "classes": {"type": ["array", "null"]},
+    "added": {"type": "array", "items": {"type": "object", "required": ["count"], "properties": {"count": _COUNT}}}}}
 PROGRESS_SCHEMA = {"type": "object", "required": ["key", "thumbs", "rows"], "properties": {
     "key": {"type": "string"}, "thumbs": {"type": "integer"}, "rows": {"type": "integer", "minimum": 0}}}
 CHECKPOINT_S = 10.0  # rows of at most these seconds are computed twice after an interruption
