@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,15 +75,31 @@ def write_database(images: ImageSet, destination: Path, image_format: ImageForma
     meta: further entries of meta.json (dataset, split).
     Unreadable images are all listed in <destination>_unreadable.txt and are an error unless `skip_unreadable`.
     """
+    def entries(partial: Path) -> list[Entry]:
+        return write_entries(images, row_order(images, seed), partial, image_format, destination, jobs, skip_unreadable)
+    return complete(images, destination, image_format, entries, same_size, {**meta, "seed": seed})
+
+
+def row_order(images: ImageSet, seed: int | None) -> np.ndarray:
+    """Which image each row holds: (N,) int64."""
+    return np.arange(len(images)) if seed is None else np.random.default_rng(seed).permutation(len(images))
+
+
+def complete(images: ImageSet, destination: Path, image_format: ImageFormat, write: Callable[[Path], list[Entry]],
+             same_size: bool, meta: dict) -> dict:
+    """The directory `destination` with what `write` puts into data.mdb, whole or not at all; returns its meta.json.
+
+    write: a new directory -> the entries that it wrote there, without their datums.
+    """
     check_replaceable(destination)
-    _check_space(images, destination, image_format)
+    check_space(len(images), destination, image_format)
     partial = destination.with_name(destination.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        order = np.arange(len(images)) if seed is None else np.random.default_rng(seed).permutation(len(images))
-        kept = _write_entries(images, order, partial, image_format, destination, jobs, skip_unreadable)
-        meta = {**meta, "seed": seed, **_describe(images, kept, image_format)}
+        kept = write(partial)
+        _check_classes(images, kept, destination)
+        meta = {**meta, **_describe(images, kept, image_format)}
         if same_size and None in (meta["height"], meta["width"]):
             raise PrepError(f"{destination}: the images differ in size; give a --size such as 256")
         _write_companions(images, kept, partial, meta)
@@ -120,11 +136,11 @@ def _replaced(destination: Path) -> Path:
     return destination.with_name(destination.name + ".old")
 
 
-def _check_space(images: ImageSet, destination: Path, image_format: ImageFormat) -> None:
+def check_space(count: int, destination: Path, image_format: ImageFormat) -> None:
     """A disk that is too small is better found out before the work than after it."""
     if image_format.encoded or image_format.size == 0:
         return
-    need = len(images) * image_format.size ** 2 * (1 if image_format.grey else 3)
+    need = count * image_format.size ** 2 * (1 if image_format.grey else 3)
     destination.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(destination.parent).free
     if free < need:
@@ -132,25 +148,33 @@ def _check_space(images: ImageSet, destination: Path, image_format: ImageFormat)
                         "free some, use --encoded or another --out")
 
 
-def _write_entries(images: ImageSet, order: np.ndarray, partial: Path, image_format: ImageFormat,
-                   destination: Path, jobs: int, skip_unreadable: bool) -> list[Entry]:
-    """Entries in the database, in order, without their datums. After a failure only checks go on, to name them all."""
-    kept, failures = [], []
+def write_entries(images: ImageSet, order: np.ndarray, partial: Path, image_format: ImageFormat,
+                  destination: Path, jobs: int, skip_unreadable: bool,
+                  failed: list[Failure] | None = None) -> list[Entry]:
+    """Entries in the database, in order, without their datums. After a failure only checks go on, to name them all.
+
+    failed: gets the images that were left out.
+    """
+    kept, failures = [], [] if failed is None else failed
     with LmdbAppender(partial) as database, \
             tqdm(total=len(order), desc=destination.name, unit=" images", mininterval=0.5, disable=None) as progress:
-        for entries, failed in _prepared_chunks(images, order, image_format, jobs):
-            failures += failed
+        for entries, broken in _prepared_chunks(images, order, image_format, jobs):
+            failures += broken
             if skip_unreadable or not failures:
                 database.append([entry.datum for entry in entries])
                 kept += [replace(entry, datum=b"") for entry in entries]
-            progress.update(len(entries) + len(failed))
-    _report_failures(images, failures, destination, skip_unreadable)
+            progress.update(len(entries) + len(broken))
+    report_failures(images, failures, destination, skip_unreadable)
+    return kept
+
+
+def _check_classes(images: ImageSet, kept: list[Entry], destination: Path) -> None:
+    """PrepError for a class of which nothing was readable."""
     left = images.counts([entry.row for entry in kept])
     lost = [name for name, before, now in zip(images.classes, images.counts(range(len(images))), left)
             if before and not now]
     if lost:
         raise PrepError(f"{destination}: no readable image left of class {lost[0]!r}")
-    return kept
 
 
 def _prepared_chunks(images: ImageSet, order: np.ndarray, image_format: ImageFormat,
@@ -242,7 +266,7 @@ class LmdbAppender:
         self._count += len(values)
 
 
-def _report_failures(images: ImageSet, failures: list[Failure], destination: Path, skip: bool) -> None:
+def report_failures(images: ImageSet, failures: list[Failure], destination: Path, skip: bool) -> None:
     listing = destination.with_name(destination.name + "_unreadable.txt")
     if not failures:
         listing.unlink(missing_ok=True)  # of an earlier run
