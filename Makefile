@@ -93,6 +93,7 @@ TAKES_extract-cluster := $(A_RUN) $(CPU) CLUSTER TOKEN DATA PARTS OUT PROTOCOL G
 TAKES_compare-cifar := $(CPU) RUN BITS RELEASED EXPECTED DATA PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_test := PYTEST_OPTIONS REAL_DATA
 TAKES_torture := TORTURE_OPTIONS
+TAKES_torture-planted := TORTURE_OPTIONS
 TAKES_lint :=
 TAKES_gpu-check := NET DATA WEIGHTS GPU CAFFE_TESTS
 TAKES_bench := DATA
@@ -382,12 +383,15 @@ yahoo1m-size: .venv/.requirements  ## the paper's largest experiment in its size
 	@$(PYTHON) eval/bench_yahoo1m.py --out build/yahoo1m $(YAHOO_OPTIONS)
 
 ##@ Check
-.PHONY: test torture lint gpu-check gpu-checked
+.PHONY: test torture torture-planted lint gpu-check gpu-checked
 test: $(CAFFE_READY) .venv/.test  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile tests $(PYTEST_OPTIONS)
 
-torture: $(CAFFE_READY)  ## bad inputs by the hundred, kills, full disks: about 25 minutes (TORTURE_OPTIONS=, e.g. --seed 2)
-	@cd tests && ../$(PYTHON) -m torture $(TORTURE_OPTIONS)
+torture: $(CAFFE_READY) .venv/.test  ## bad inputs by the thousand, kills, full disks: about 30 minutes (TORTURE_OPTIONS=, e.g. --seed 2)
+	@cd tests && ../$(PYTHON) -m torture --examples 500 $(TORTURE_OPTIONS)
+
+torture-planted: $(CAFFE_READY) .venv/.test  ## known defects planted again in a copy, one by one: make torture has to find each
+	@cd tests && ../$(PYTHON) -m torture.planted $(TORTURE_OPTIONS)
 
 lint: .venv/.dev  ## ruff, with the rules of pyproject.toml
 	@.venv/bin/ruff check .
