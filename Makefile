@@ -32,8 +32,9 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= IMAGES=             add: a file, a directory or a list of images
 #= PORT=8000 HOST=     serve, cluster-head (6379): where; HOST= another address than this machine's own, with a token
 #= PACKAGE=            query, serve: a folder that make package made, in place of a run
-#= CLUSTER=host:port   of a cluster's head: search there (evaluate, query, serve); cluster-node, -status, -stop
+#= CLUSTER=host:port   of a cluster's head: search or extract there; cluster-node, -status, -stop, -rebalance
 #= SHARDS=4            shards: so many
+#= PARTS=              extract-cluster: how many parts the images are cut into; a part of some minutes is a good one
 #= TOKEN=              file with that cluster's token, where this checkout did not start its head
 #= FILE= OUT=          upgrade, export, package: the file to read and the one (or the folder) to write
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
@@ -53,7 +54,8 @@ PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
 # Not what depends on others: an inner make decides anew, by the DATASET and NET that it is given.
 EXPORTED := BITS DATA WEIGHTS GPU SEED ITERS ITER_SIZE SCHEDULE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
-    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE IMAGES CLUSTER TOKEN SHARDS
+    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE IMAGES CLUSTER TOKEN SHARDS \
+    PARTS
 export $(EXPORTED)
 
 # What each target takes: others are refused, so that `make demo BITS=12` does not quietly train 48 bits. Targets that
@@ -91,9 +93,11 @@ TAKES_cluster-rebalance := $(A_RUN) CLUSTER TOKEN OUT
 TAKES_cluster-node := CLUSTER TOKEN HOST THREADS
 TAKES_cluster-status := CLUSTER TOKEN
 TAKES_cluster-stop := CLUSTER
+TAKES_extract-cluster := $(A_RUN) $(CPU) CLUSTER TOKEN DATA PARTS OUT PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_compare-cifar := $(CPU) RUN BITS RELEASED EXPECTED DATA PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_test := PYTEST_OPTIONS REAL_DATA
 TAKES_torture := TORTURE_OPTIONS
+TAKES_torture-planted := TORTURE_OPTIONS
 TAKES_lint :=
 TAKES_gpu-check := NET DATA WEIGHTS GPU CAFFE_TESTS
 TAKES_bench := DATA
@@ -107,6 +111,7 @@ NEEDS_export := OUT
 NEEDS_package := OUT
 NEEDS_add := IMAGES
 NEEDS_cluster-node := CLUSTER
+NEEDS_extract-cluster := CLUSTER PARTS
 
 DOLLAR := $$
 FORBIDDEN := $(DOLLAR) % \# : ; & | < > * ? [ ] { } ( ) ! ~ \ " ' ` , =
@@ -354,6 +359,13 @@ cluster-rebalance: .venv/.cluster  ## spread the shards of RUN= over the nodes t
 	@$(PYTHON) eval/cluster.py rebalance $(WHICH_CLUSTER) $${TOKEN:+--token "$$TOKEN"} \
 	    --shards "$${OUT:-$(RUN_DIR)/shards}"
 
+# Features of a run's database by all nodes; DATA= as below data/, OUT= where it is no folder of databases.
+.PHONY: extract-cluster
+extract-cluster: .venv/.cluster $(CAFFE_READY)  ## features of a run by the nodes of a cluster: RUN= DATA=data/cifar10 CLUSTER= PARTS=n
+	@$(PYTHON) python/extract_cluster.py --cluster "$$CLUSTER" $${TOKEN:+--token "$$TOKEN"} --parts "$$PARTS" \
+	    --run $(RUN_DIR) --data "$${DATA:-$(DATA_DIR)}" --out "$${OUT:-$(RUN_DIR)/features}" \
+	    --protocol "$$PROTOCOL" --gpu "$${GPU%%,*}" $(ON_CPU) $(EXTRACT_OPTIONS)
+
 ##@ Compare
 # RELEASED= names any caffemodel of this family; only the 48-bit one has an address. EXTRACT_OPTIONS= is for models with
 # other layer names (--net deploy.prototxt --latent-blob name --feature-blob name).
@@ -386,12 +398,15 @@ yahoo1m-size: .venv/.requirements  ## the paper's largest experiment in its size
 	@$(PYTHON) eval/bench_yahoo1m.py --out build/yahoo1m $(YAHOO_OPTIONS)
 
 ##@ Check
-.PHONY: test torture lint gpu-check gpu-checked
+.PHONY: test torture torture-planted lint gpu-check gpu-checked
 test: $(CAFFE_READY) .venv/.test  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile tests $(PYTEST_OPTIONS)
 
-torture: $(CAFFE_READY)  ## bad inputs by the hundred, kills, full disks: about 25 minutes (TORTURE_OPTIONS=, e.g. --seed 2)
-	@cd tests && ../$(PYTHON) -m torture $(TORTURE_OPTIONS)
+torture: $(CAFFE_READY) .venv/.test  ## bad inputs by the thousand, kills, full disks: about 30 minutes (TORTURE_OPTIONS=, e.g. --seed 2)
+	@cd tests && ../$(PYTHON) -m torture --examples 500 $(TORTURE_OPTIONS)
+
+torture-planted: $(CAFFE_READY) .venv/.test  ## known defects planted again in a copy, one by one: make torture has to find each
+	@cd tests && ../$(PYTHON) -m torture.planted $(TORTURE_OPTIONS)
 
 lint: .venv/.dev  ## ruff, with the rules of pyproject.toml
 	@.venv/bin/ruff check .

@@ -14,13 +14,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from prep.errors import PrepError, run_program
+
+# isort: split
 import cv2
 import lmdb
 import numpy as np
 
 from databases.datums import messages
 from databases.pixels import encode_png
-from prep.errors import PrepError, run_program
 from sources.file_tree import open_tree
 from sources.folders import load_folders
 from sources.image_set import ImageSet, spread_rows

@@ -5,9 +5,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from prep.errors import PrepError, run_program
+
+# isort: split
 from downloads.fetching import MIRROR_VARIABLE, addresses, fetch
 from downloads.public_files import GROUPS, PUBLIC_FILES, PublicFile, files_of
-from prep.errors import PrepError, run_program
 
 
 @dataclass(frozen=True)

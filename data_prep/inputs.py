@@ -9,9 +9,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from prep.errors import PrepError, run_program
+
+# isort: split
 from databases.origin import check_made_from
 from downloads.needed import Experiment, Released
-from prep.errors import PrepError, run_program
 from sources.naming import dataset_name
 
 

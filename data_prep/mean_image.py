@@ -3,8 +3,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from databases.mean import MEAN_NPY, Options, convert
 from prep.errors import run_program
+
+# isort: split
+from databases.mean import MEAN_NPY, Options, convert
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,10 +10,12 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from basics.program import EvalError, run_program
+
+# isort: split
 import numpy as np
 
 from basics.files import write_json
-from basics.program import EvalError, run_program
 from basics.rows import default_threads
 from benchmarks.contests import TOP_K, bench_codes, bench_cost, bench_defeat, bench_fine, bench_sizes
 from benchmarks.large import bench_large

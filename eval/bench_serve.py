@@ -12,10 +12,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from basics.program import EvalError, positive, run_program
+
+# isort: split
 import numpy as np
 
 from basics.files import write_json
-from basics.program import EvalError, positive, run_program
 from benchmarks.served import Server, asked_database, beside_bare, images_of, radius_for, write_features
 
 CLIENTS = (1, 8, 64)

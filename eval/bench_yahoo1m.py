@@ -12,8 +12,10 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+
+import numpy as np
 
 from basics.files import read_json, write_json
 from basics.program import EvalError, positive, run_program
@@ -31,6 +33,8 @@ def parse_arguments(argv: list[str] | None) -> tuple[Recipe, argparse.Namespace]
     add("--search", nargs="+", choices=SEARCHES, default=list(SEARCHES), help="default: all")
     add("--database", type=positive, default=usual.database, help="default: %(default)s")
     add("--queries", type=positive, default=usual.queries, help="default: %(default)s")
+    add("--es-queries", type=positive, help="es for the first so many queries alone: its time grows with their number, "
+                                            "and over all it takes hours (default: all)")
     add("--bits", type=positive, default=usual.bits, help="default: %(default)s")
     add("--units", type=positive, default=usual.units, help="of fc7 (default: %(default)s)")
     add("--dtype", choices=("float16", "float32"), default=usual.dtype, help="of fc7 on disk (default: %(default)s)")
@@ -79,21 +83,43 @@ def measure(folder: Path, recipe: Recipe, search: str) -> dict:
     return row
 
 
+def first_queries(folder: Path, recipe: Recipe, count: int) -> tuple[Path, Recipe]:
+    """(folder with the same database and the first `count` queries, their recipe)."""
+    count = min(count, recipe.queries)
+    some = folder / f"first_{count}"
+    for split, rows in (("train", recipe.database), ("test", count)):
+        (some / "features" / split).mkdir(parents=True, exist_ok=True)
+        for path in (folder / "features" / split).glob("*.npy"):
+            link = some / "features" / split / path.name
+            link.unlink(missing_ok=True)
+            if split == "train":
+                os.link(path, link)
+            else:
+                np.save(link, np.load(path, mmap_mode="r")[:rows])
+        write_json(some / "features" / split / "meta.json", replace(recipe, queries=count).meta(split))
+    return some, replace(recipe, queries=count)
+
+
 def report(recipe: Recipe, rows: list[dict]):
     print(f"\n{recipe.queries:,} queries, {recipe.database:,} images, {recipe.bits} bits, fc7 of {recipe.units:,} as "
           f"{recipe.dtype} ({recipe.fc7_bytes / 2**30:.1f} GiB on disk); synthetic features")
     print(f"{'search':<8}{'search':>11}{'program':>11}{'resident':>12}{'mAP@1000':>10}{'P@10':>8}")
     for row in rows:
+        asked = row["recipe"]["queries"]
+        of = f"   {asked:,} queries" if asked != recipe.queries else ""
         pool = f"   T = {row['radius']}, pool {row['pool_mean']:,.0f}" if row["radius"] else ""
         print(f"{row['search']:<8}{row['search_seconds']:>9,.0f} s{row['program_seconds']:>9,.0f} s"
-              f"{row['resident_gib']:>8.1f} GiB{row['map_at_1000']:>10.4f}{row['precision_at_10']:>8.4f}{pool}")
+              f"{row['resident_gib']:>8.1f} GiB{row['map_at_1000']:>10.4f}{row['precision_at_10']:>8.4f}{pool}{of}")
 
 
 def main(argv: list[str] | None = None) -> int:
     recipe, given = parse_arguments(argv)
     check_space(given.out, recipe)
     write_features(given.out / "features", recipe)
-    report(recipe, [measure(given.out, recipe, search) for search in given.search])
+    where = {search: (given.out, recipe) for search in given.search}
+    if given.es_queries and "es" in where:
+        where["es"] = first_queries(given.out, recipe, given.es_queries)
+    report(recipe, [measure(*where[search], search) for search in given.search])
     return 0
 
 

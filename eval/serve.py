@@ -12,9 +12,11 @@ import os
 import socket
 from pathlib import Path
 
+from basics.program import EvalError, run_program
+
+# isort: split
 import uvicorn
 
-from basics.program import EvalError, run_program
 from engines.choice import add_arguments, cluster_of
 from serving.app import make_app
 from serving.gate import Address, address_for

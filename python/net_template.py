@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from process.errors import DriverError
+from process.program import run_program
+
+# isort: split
 from nets.definitions import DATASETS, NETS, DataSet, Setting
 from nets.own_data import data_set_of
 from nets.template import committed_settings, write
-from process.errors import DriverError
-from process.program import run_program
 
 
 @dataclass(frozen=True)

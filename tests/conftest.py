@@ -2,6 +2,7 @@
 import faulthandler
 import importlib
 import os
+import shutil
 import signal
 import types
 
@@ -57,6 +58,14 @@ def tiny_run(tmp_path_factory):
                        cwd=folder)
     assert status == 0, said
     return types.SimpleNamespace(folder=folder, run=folder / "run", mean=mean, said=said)
+
+
+@pytest.fixture
+def trained(tiny_run, tmp_path, monkeypatch):
+    """A copy of the trained run, to be changed, in the current directory."""
+    shutil.copytree(tiny_run.folder, tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Readers given anything: what they read, or their own exception; nothing else ever leaves them."""
 import json
+import os
 
 import numpy as np
 from caffe.proto import caffe_pb2
@@ -19,7 +20,9 @@ from process.readers import read_json
 from search.feature_set import load_array
 from sources.lists import ListFiles, load_lists
 
-ANYTHING = settings(max_examples=60, deadline=None, derandomize=True, database=None,
+# make torture asks for more, by its own seed.
+MORE = os.environ.get("TORTURE_EXAMPLES")
+ANYTHING = settings(max_examples=int(MORE or 60), deadline=None, derandomize=not MORE, database=None,
                     suppress_health_check=[HealthCheck.function_scoped_fixture])
 OWN = (PrepError, DriverError, EvalError)
 JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(),

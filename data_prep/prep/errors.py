@@ -3,6 +3,8 @@ import sys
 from collections.abc import Callable
 from io import TextIOWrapper
 
+from prep.interruption import INTERRUPTED
+
 
 class PrepError(Exception):
     """A mistake the user can fix. The message names the file or option and says what to do."""
@@ -23,4 +25,4 @@ def run_program(main: Callable[[], int]) -> int:
         return 1
     except KeyboardInterrupt:
         print("interrupted; nothing was left under its final name", file=sys.stderr)
-        return 130
+        return INTERRUPTED

@@ -3,12 +3,15 @@
 numpy releases the interpreter's lock inside its loops, so plain threads share arrays without copies.
 """
 
+import mmap
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from tqdm import tqdm
+
+LARGE_FILE = 1 << 30     # bytes
 
 
 def default_threads() -> int:
@@ -24,6 +27,17 @@ def evenly(count: int, most: int) -> np.ndarray:
 def block_slices(count: int, block: int) -> list[slice]:
     """[slice(0, block), slice(block, 2 * block), ...] covering range(count); the last may be shorter."""
     return [slice(start, min(start + block, count)) for start in range(0, count, block)]
+
+
+def release(array: np.ndarray):
+    """Give the pages of a large memory-mapped array back that were read so far; they are read again when needed.
+
+    Pages of a file count as this process's memory until then, and a file may be larger than the memory. Reading one
+    row may map 2 MiB around it. Nothing is done for small files and other arrays.
+    """
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and len(mapped) >= LARGE_FILE and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def map_blocks(work: Callable, count: int, block: int, threads: int | None = None, title: str | None = None) -> list:

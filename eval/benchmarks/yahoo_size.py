@@ -16,9 +16,10 @@ from basics.rows import block_slices
 CLASSES = 116
 FACTORS = 64
 SPREAD = 0.4          # of the classes' centres, where images spread by 1 around theirs
+CODE_SPREAD = 0.5     # of images around their class where the latent layer looks: it was trained to tell classes
 STEEPNESS = 0.5       # of the sigmoid: most activations lie near 0 or 1, as after training
 BLOCK_ROWS = 4096
-VERSION = 1           # of the recipe: part of the key
+VERSION = 2           # of the recipe: part of the key
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,9 @@ def _write_split(folder, recipe, world, split, count, rng):
 def _images(world, count, rng):
     """{name: rows} of so many images."""
     labels = rng.integers(0, CLASSES, count)
-    factors = world.centres[labels] + rng.standard_normal((count, FACTORS), np.float32)
-    latent = 1 / (1 + np.exp(-STEEPNESS * (factors @ world.to_bits)))
+    centres, around = world.centres[labels], rng.standard_normal((count, FACTORS), np.float32)
+    factors = centres + around
+    latent = 1 / (1 + np.exp(-STEEPNESS * ((centres + np.float32(CODE_SPREAD) * around) @ world.to_bits)))
     scores = factors @ world.centres.T - (world.centres ** 2).sum(axis=1) / 2
     return {"labels": labels, "latent": latent, "fc7": np.maximum(factors @ world.to_fc7, 0),
             "predictions": scores.argmax(axis=1)}

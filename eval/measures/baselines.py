@@ -6,6 +6,9 @@
     sh   thresholded eigenfunctions along the principal components (Weiss, Torralba and Fergus, 2008)
 
 Each `fit_*` takes a Sample of database features and returns an Encoder, a function features (N, d) -> bits (N, h) bool.
+
+The codes are the same bits for any number of threads. BLAS adds up in another order with another number of its own, and
+ITQ's iterations turn a last bit into other codes: so it has one thread, and blocks of fixed size are spread over ours.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,9 +16,10 @@ from functools import cached_property
 
 import numpy as np
 from scipy.sparse.linalg import eigsh
+from threadpoolctl import threadpool_limits
 
 from basics.program import EvalError
-from basics.rows import block_slices, evenly
+from basics.rows import evenly, map_blocks
 from measures.average_precision import score_ranking
 from search.coarse import CodeIndex
 from search.codes import pack
@@ -28,16 +32,13 @@ Encoder = Callable[[np.ndarray], np.ndarray]
 
 
 class Sample:
-    """At most 10,000 evenly taken database rows, centred, and their principal directions for `bits` bits.
+    """At most 10,000 evenly taken database rows, centred, and their principal directions for `bits` bits. float64."""
 
-    float64: what BLAS rounds otherwise with another number of threads stays far below what decides a bit.
-    """
-
-    def __init__(self, db_fc7: np.ndarray, bits: int):
+    def __init__(self, db_fc7: np.ndarray, bits: int, threads: int | None = None):
         self.centred = np.array(db_fc7[evenly(len(db_fc7), TRAINING_ROWS)], np.float64)
         self.mean = self.centred.mean(axis=0)
         self.centred -= self.mean
-        self.bits = bits
+        self.bits, self.threads = bits, threads
 
     @cached_property
     def directions(self) -> np.ndarray:
@@ -47,7 +48,8 @@ class Sample:
             raise EvalError(f"{self.bits} bits cannot come from the principal components of {dimension} units: "
                             "leave the baselines out with --baselines none")
         start = np.random.default_rng(SEED).normal(size=dimension)
-        _, vectors = eigsh(self.centred.T @ self.centred, k=self.bits, v0=start)
+        products = map_blocks(lambda rows: self.centred.T[rows] @ self.centred, dimension, 256, self.threads)
+        _, vectors = eigsh(np.concatenate(products), k=self.bits, v0=start)
         return np.ascontiguousarray(vectors[:, ::-1])
 
 
@@ -88,15 +90,18 @@ def fit_sh(sample: Sample) -> Encoder:
 METHODS = {"lsh": fit_lsh, "pca": fit_pca, "itq": fit_itq, "sh": fit_sh}
 
 
-def baseline_codes(methods: Iterable[str], query_fc7: np.ndarray, db_fc7: np.ndarray, bits: int) -> dict:
+def baseline_codes(methods: Iterable[str], query_fc7: np.ndarray, db_fc7: np.ndarray, bits: int,
+                   threads: int | None = None) -> dict:
     """{method: (query_codes, db_codes)}, bool (Q, bits) and (N, bits)."""
-    sample = Sample(db_fc7, bits)
-
     def encode_all(encode, fc7):
-        return np.concatenate([encode(np.asarray(fc7[part], np.float64)) for part in block_slices(len(fc7), 4096)])
+        encoded = map_blocks(lambda rows: encode(np.asarray(fc7[rows], np.float64)), len(fc7), 1024, threads)
+        return np.concatenate(encoded)
 
-    encoders = {method: METHODS[method](sample) for method in methods}
-    return {method: (encode_all(encode, query_fc7), encode_all(encode, db_fc7)) for method, encode in encoders.items()}
+    with threadpool_limits(1, "blas"):
+        sample = Sample(db_fc7, bits, threads)
+        encoders = {method: METHODS[method](sample) for method in methods}
+        return {method: (encode_all(encode, query_fc7), encode_all(encode, db_fc7))
+                for method, encode in encoders.items()}
 
 
 def possible_methods(retrieval: Retrieval) -> tuple[str, ...]:
@@ -109,7 +114,7 @@ def possible_methods(retrieval: Retrieval) -> tuple[str, ...]:
 def score_baselines(retrieval: Retrieval, methods: Iterable[str], top_k: int, threads: int | None = None) -> dict:
     """{method: {map, map_k, precision_at_k}} of unsupervised codes of the same length from the same fc7."""
     scores = {}
-    encoded = baseline_codes(methods, retrieval.query_fc7, retrieval.database.fc7, retrieval.bits)
+    encoded = baseline_codes(methods, retrieval.query_fc7, retrieval.database.fc7, retrieval.bits, threads)
     for method, (query_codes, db_codes) in encoded.items():
         ids, _ = CodeIndex(pack(db_codes)).search(pack(query_codes), top_k, threads)
         found = score_ranking(ids, retrieval.query_labels, retrieval.database.labels, threads)

@@ -12,6 +12,7 @@ from basics.rows import default_threads, map_blocks
 from search import kernels
 
 QUERIES_PER_TASK = 128
+QUERIES_PER_TASK_OF_POOLS = 8
 SAMPLE = 2048               # entries that a query's first radius is estimated from
 QUERIES_FOR_GROUPS = 256    # so many pay for looking which codes repeat
 REPEATED_SHARE = 0.5        # of the entries: with more distinct codes than that, comparing each entry is as fast
@@ -26,6 +27,7 @@ class CodeIndex:
 
         search     the nearest entries of each query
         distances  all distances, in memory at once
+        pools      the entries within a radius of each query
         layout     what the kernels that rank all entries scan (measures/whole_ranking.py)
     """
 
@@ -84,6 +86,7 @@ class CodeIndex:
         few = query_codes[:QUERIES_FOR_GROUPS]
         self.search(few, top_k)
         self.distances(few[:1])
+        self.pools(few[:1], np.ones(1, int))
 
     def distances(self, query_codes: np.ndarray, threads: int | None = None) -> np.ndarray:
         """All distances of some queries: (Q, N), in memory at once."""
@@ -92,6 +95,22 @@ class CodeIndex:
         map_blocks(lambda rows: kernels.distances_to_all(self.columns, queries[rows], result[rows]), len(queries),
                    QUERIES_PER_TASK, threads)
         return result[:, :self.count]
+
+    def pools(self, query_codes: np.ndarray, radius: np.ndarray, threads: int | None = None) -> list[np.ndarray]:
+        """The entries with a distance below radius (Q,) integers, for each query: ids int32, ascending."""
+        queries = self.query_words(query_codes)
+        last = np.clip(np.asarray(radius) - 1, -1, self.levels - 1)
+        pools = [np.empty(0, np.int32)] * len(queries)
+
+        def work(rows):
+            for row in range(rows.start, rows.stop):
+                if last[row] >= 0:
+                    within = self.columns, self.count, queries[row], last[row:row + 1].astype(self.distance_dtype)
+                    pools[row] = np.empty(kernels.count_within(*within), np.int32)
+                    kernels.ids_within(*within, pools[row])
+
+        map_blocks(work, len(queries), QUERIES_PER_TASK_OF_POOLS, threads)
+        return pools
 
     def query_words(self, query_codes: np.ndarray) -> np.ndarray:
         """Query codes as the kernels take them, (Q, words) uint64. EvalError unless packed like the database."""

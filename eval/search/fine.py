@@ -13,14 +13,15 @@ import numpy as np
 from tqdm import tqdm
 
 from basics.program import EvalError
-from basics.rows import block_slices, evenly, map_blocks
+from basics.rows import block_slices, evenly, map_blocks, release
 from search.coarse import CodeIndex, check_top_k
-from search.fine_block import ROWS_PER_TASK
+from search.fine_block import ROWS_PER_TASK, rows_of
 from search.screen import alike, choose_screen
 from search.slabs import is_large, rank, rank_all
 
 BLOCK_BYTES = 1 << 27       # of float32 products held at once
 QUERIES_PER_BLOCK = 1024
+RELEASED_ROWS = 1 << 16     # of a file are given back to the system now and then
 QUERIES_PER_PASS = 16384    # over a database that is larger than memory
 QUERIES_PER_GROUP = 500     # with like codes, searched together so that their pools overlap
 
@@ -84,9 +85,13 @@ def squared_norms(fc7: np.ndarray, what: str) -> np.ndarray:
     """Squared Euclidean norms (N,) float64. Raises EvalError on NaN or infinity."""
     def work(rows):
         block = np.asarray(fc7[rows], np.float32)
-        return np.einsum("nd,nd->n", block, block, dtype=np.float64)
+        squares = np.einsum("nd,nd->n", block, block, dtype=np.float64)
+        if rows.start % RELEASED_ROWS == 0:
+            release(fc7)
+        return squares
 
     norms = np.concatenate(map_blocks(work, len(fc7), 1024, title=f"norms of {what}"))
+    release(fc7)
     if not np.isfinite(norms).all():
         bad = np.flatnonzero(~np.isfinite(norms))
         raise EvalError(f"{what}: {len(bad)} rows hold NaN or infinity (first: row {bad[0]}): "
@@ -101,7 +106,7 @@ def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int 
     choose: gives the screen (screen.py) that leaves entries out first, or None. It changes the time, not the result.
     """
     check_search(query_fc7, index, top_k)
-    alike_blocks = alike(query_fc7)
+    alike_blocks = alike(query_fc7, len(index))
     screen = choose(query_fc7, alike_blocks, index, top_k, threads)
     if screen is None and is_large(*index.fc7.shape):
         return _search_large(query_fc7, index, top_k, threads)
@@ -110,7 +115,7 @@ def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int 
         return _search(query_fc7, index, top_k, threads, "exhaustive fc7 search", blocks, lambda rows: None)
 
     def candidates(rows):
-        return screen.candidates(np.asarray(query_fc7[rows], np.float32), top_k, threads)
+        return rows_of(screen.candidates(np.asarray(query_fc7[rows], np.float32), top_k, threads), threads)
 
     result = _search(query_fc7, index, top_k, threads, "exhaustive fc7 search", alike_blocks, candidates)
     result.pool[:] = len(index)
@@ -129,8 +134,9 @@ def hierarchical(query_fc7: np.ndarray, index: Fc7Index, top_k: int, code_index:
     radius = np.broadcast_to(np.asarray(radius), len(query_codes))
 
     def pools(rows):
-        known = code_index.distances(query_codes[rows], threads) if hamming is None else hamming[rows]
-        return known < radius[rows, None]
+        if hamming is None:
+            return code_index.pools(query_codes[rows], radius[rows], threads)
+        return [np.flatnonzero(known < limit) for known, limit in zip(hamming[rows], radius[rows])]
 
     blocks = like_queries(query_codes, query_block(len(index)))
     result = _search(query_fc7, index, top_k, threads, "two-stage search", blocks, pools)
@@ -183,7 +189,7 @@ def _search_large(query_fc7, index, top_k, threads):
 
 
 def _search(query_fc7, index, top_k, threads, title, blocks, pools):
-    """Rank block by block; `pools(rows)` gives the (B, N) bool mask of candidates, or None for all."""
+    """Rank block by block; `pools(rows)` gives the candidates of each query, ascending ids, or None for all."""
     check_search(query_fc7, index, top_k)
     count = len(query_fc7)
     result = FineResult(np.zeros((count, top_k), np.int32), np.full((count, top_k), np.nan, np.float32),
@@ -194,4 +200,5 @@ def _search(query_fc7, index, top_k, threads, title, blocks, pools):
         found = rank(queries, query_norms[rows], index, pools(rows), top_k, threads)
         for kept, ranked in zip((result.ids, result.euclidean, result.pool, result.off), found):
             kept[rows] = ranked
+        release(index.fc7)
     return result

@@ -691,3 +691,70 @@ def candidates_by_bounds(bounds, top_k, candidates):
         limit = limit_of_nearest(bounds[i], top_k, histogram)
         for j in range(bounds.shape[1]):
             candidates[i, j] = bounds[i, j] <= limit
+
+
+@compiled
+def count_within(columns, count, query, radius):
+    """How many of the first `count` entries lie within `radius`, a distance that occurs, of a query (words,)."""
+    buffer, found = np.empty(TILE + LANES, radius.dtype), 0
+    for first in range(0, count, TILE):
+        last = min(first + TILE, count)
+        scan(columns, query, first, last, buffer)
+        for i in range(last - first):
+            found += buffer[i] <= radius[0]
+    return found
+
+
+@compiled
+def ids_within(columns, count, query, radius, ids):
+    """The entries that `count_within` counts, in database order, into ids."""
+    buffer, near = np.empty(TILE + LANES, radius.dtype), np.empty(TILE, radius.dtype)
+    found, kept = np.empty(TILE, ids.dtype), 0
+    for first in range(0, count, TILE):
+        last = min(first + TILE, count)
+        scan(columns, query, first, last, buffer)
+        here = collect(buffer, last - first, first, np.int64(radius[0]), found, near, 0)
+        ids[kept:kept + here] = found[:here]
+        kept += here
+
+
+
+@part
+def widen(row, bits, activations):
+    """A row (d,) of float16, given as its uint16, as float32 into `activations`, whose memory `bits` (uint32) shares.
+
+    Exponent and fraction move to their places in a float32; 2^112 is the difference of the exponents' offsets. Right
+    for every finite float16, and without an instruction that not every processor has.
+    """
+    for j in range(len(row)):
+        half = np.uint32(row[j])
+        bits[j] = ((half & np.uint32(0x7FFF)) << np.uint32(13)) | ((half & np.uint32(0x8000)) << np.uint32(16))
+    for j in range(len(row)):
+        activations[j] *= np.float32(2.0 ** 112)
+
+
+@approximate
+def row_products(row, queries, pairs, query_of, products):
+    """Products of a row (d,) float32 with the queries (Q, d) of some pairs: pair p with query_of[p], in products[p]."""
+    for pair in pairs:
+        query, total = queries[query_of[pair]], np.float32(0)
+        for j in range(len(row)):
+            total += row[j] * query[j]
+        products[pair] = total
+
+
+@compiled
+def pair_products(rows, wanted, starts, queries, pairs, query_of, products):
+    """`row_products` of rows (N, d) float32: the pairs of row wanted[i] are pairs[starts[i]:starts[i + 1]]."""
+    for i in range(len(wanted)):
+        row_products(rows[wanted[i]], queries, pairs[starts[i]:starts[i + 1]], query_of, products)
+
+
+@compiled
+def pair_products_of_halves(rows, wanted, starts, queries, pairs, query_of, products):
+    """`pair_products` of rows of float16, given as uint16."""
+    bits = np.empty(rows.shape[1], np.uint32)
+    activations = bits.view(np.float32)
+    for i in range(len(wanted)):
+        widen(rows[wanted[i]], bits, activations)
+        row_products(activations, queries, pairs[starts[i]:starts[i + 1]], query_of, products)

@@ -6,12 +6,25 @@ put in the order of float64 at the end.
 
 import numpy as np
 
-from basics.rows import block_slices, map_blocks
-from search.fine_block import error_margin, nearest_exactly, nearest_roughly, product_error, rank_block, squared_error
+from basics.rows import block_slices, map_blocks, release
+from search.fine_block import (
+    error_margin,
+    lists_of,
+    nearest_exactly,
+    nearest_roughly,
+    pool_sizes,
+    product_error,
+    rank_block,
+    rank_pairs,
+    squared_error,
+    union_of,
+)
 
 LARGE_BYTES = 1 << 30       # of float32 rows that are taken at once
 SLAB_BYTES = 1 << 29        # of those of a slab
 MOST_KEPT = 4               # times the list's length: more candidates of a query are decided before the next slab
+PAIRS_SHARE = 0.3           # of a block's products: with fewer wanted, a product of matrices makes too many others
+FEW_QUERIES = 3             # gathering rows for a product of matrices takes longer than their own products
 QUERIES_PER_TASK = 32
 QUERIES_PER_PRODUCT = 1024
 
@@ -35,11 +48,11 @@ class Nearest:
         self.kept = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)   # (ids, products) of each query
         self.limits = np.full(len(queries), np.inf, np.float32)    # of half a distance: beyond it no row is of use
 
-    def offer(self, rows: np.ndarray, gallery: np.ndarray, mask: np.ndarray | None = None, some=slice(None),
+    def offer(self, rows: np.ndarray, gallery: np.ndarray, pools: list[np.ndarray] | None = None, some=slice(None),
               threads: int | None = None):
-        """Take rows (n,) of the database, their activations (n, d) float32, for the queries `some`.
+        """Take rows (n,) of the database, ascending, their activations (n, d) float32, for the queries `some`.
 
-        mask (queries, n) bool: which of them are in each query's pool; None for all.
+        pools: each query's candidates in the whole database, ascending ids; None for all.
         """
         queries = self.queries[some]
         products = queries @ gallery.T
@@ -48,14 +61,13 @@ class Nearest:
 
         def work(part):
             for i in range(part.start, part.stop):
-                self._take(first + i, rows, products[i], None if mask is None else mask[i])
+                places = slice(None) if pools is None else places_in(rows, pools[i])
+                self._take(first + i, rows[places], products[i, places])
 
         map_blocks(work, len(queries), QUERIES_PER_TASK, threads)
 
-    def _take(self, query, rows, products, mask):
-        half = self.half_norms[rows] - products
-        near = half <= self.limits[query]
-        near = np.flatnonzero(near if mask is None else near & mask)
+    def _take(self, query, rows, products):
+        near = np.flatnonzero(self.half_norms[rows] - products <= self.limits[query])
         ids, kept = self.kept[query]
         ids, kept = np.concatenate([ids, rows[near]]), np.concatenate([kept, products[near]])
         chosen = self._roughly(query, ids, kept)
@@ -89,17 +101,14 @@ class Nearest:
 
     def ranked(self, threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(ids (B, top_k) int32, euclidean (B, top_k) float32) of what was offered; 0 and NaN behind a pool's end."""
-        ids = np.zeros((len(self.queries), self.top_k), np.int32)
-        euclidean = np.full(ids.shape, np.nan, np.float32)
+        sizes = pool_sizes([ids for ids, _ in self.kept], len(self.queries), len(self.index))
+        return lists_of(lambda i: self._exactly(i, *self.kept[i]), sizes, self.top_k, threads)[:2]
 
-        def work(part):
-            for i in range(part.start, part.stop):
-                if len(self.kept[i][0]):
-                    order, squared = self._exactly(i, *self.kept[i])
-                    ids[i, :len(order)], euclidean[i, :len(order)] = order, np.sqrt(np.maximum(squared, 0))
 
-        map_blocks(work, len(self.queries), QUERIES_PER_TASK, threads)
-        return ids, euclidean
+def places_in(rows: np.ndarray, pool: np.ndarray) -> np.ndarray:
+    """Where the members of `pool` from the first of `rows` to the last stand in it; both ascending."""
+    first, last = np.searchsorted(pool, (rows[0], rows[-1] + 1))
+    return np.searchsorted(rows, pool[first:last])
 
 
 def is_large(rows: int, units: int) -> bool:
@@ -107,21 +116,26 @@ def is_large(rows: int, units: int) -> bool:
     return 4 * rows * units > LARGE_BYTES
 
 
-def rank(queries: np.ndarray, query_norms: np.ndarray, index, mask: np.ndarray | None, top_k: int,
+def rank(queries: np.ndarray, query_norms: np.ndarray, index, pools: list[np.ndarray] | None, top_k: int,
          threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """`rank_block`, in slabs where the block's pools cover too much of the database for memory."""
-    units = queries.shape[1]
-    if not is_large(len(index), units):
-        return rank_block(queries, query_norms, index, mask, top_k, threads)
-    columns = np.arange(len(index)) if mask is None else np.flatnonzero(mask.any(axis=0))
-    if not is_large(len(columns), units):
-        return rank_block(queries, query_norms, index, mask, top_k, threads)
+    """(ids, euclidean, pool, off) of a block, by whichever way is fast: `rank_block`, `rank_pairs`, or in slabs.
+
+    In slabs where the pools share many entries, and together cover too much of the database for memory.
+    """
+    columns = None if pools is None else union_of(pools, len(index))
+    sizes = pool_sizes(pools, len(queries), len(index))
+    if not sizes.any():      # nothing to be ranked: all lists are filled from outside the pool
+        return lists_of(None, sizes, top_k)
+    few = len(queries) <= FEW_QUERIES
+    if pools is not None and (few or sizes.sum() <= PAIRS_SHARE * len(queries) * len(columns)):
+        return rank_pairs(queries, query_norms, index, pools, top_k, threads)
+    if not is_large(len(index) if columns is None else len(columns), queries.shape[1]):
+        return rank_block(queries, query_norms, index, pools, columns, top_k, threads)
+    columns = np.arange(len(index)) if columns is None else columns
     nearest = Nearest(queries, query_norms, index, top_k)
-    for part in slabs(len(columns), units):
-        rows = columns[part]
-        nearest.offer(rows, index.rows(rows, threads), None if mask is None else mask[:, rows], threads=threads)
-    pool = np.full(len(queries), len(index)) if mask is None else np.count_nonzero(mask, axis=1)
-    return *nearest.ranked(threads), pool, nearest.off
+    for part in slabs(len(columns), queries.shape[1]):
+        nearest.offer(columns[part], index.rows(columns[part], threads), pools, threads=threads)
+    return *nearest.ranked(threads), sizes, nearest.off
 
 
 def rank_all(queries: np.ndarray, query_norms: np.ndarray, index, top_k: int,
@@ -132,4 +146,5 @@ def rank_all(queries: np.ndarray, query_norms: np.ndarray, index, top_k: int,
         gallery, rows = index.rows(slab), np.arange(slab.start, slab.stop)
         for some in block_slices(len(queries), QUERIES_PER_PRODUCT):
             nearest.offer(rows, gallery, some=some, threads=threads)
+        release(index.fc7)
     return *nearest.ranked(threads), nearest.off

@@ -5,15 +5,25 @@ that the next program that reads the database starts at once. Small databases ar
 """
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from caffe_files.databases import AGAIN, cursor_of, datum_shape, entry_name, parse_datum, read_labels, read_meta
+from caffe_files.databases import (
+    AGAIN,
+    cursor_of,
+    datum_shape,
+    entry_name,
+    items_from,
+    parse_datum,
+    read_labels,
+    read_meta,
+)
 from process.checkout import ROOT
 from process.errors import DriverError
 from process.files import write_json
@@ -97,20 +107,64 @@ def _look_at_all(source: Path) -> Entries:
             datum = parse_datum(value, entry_name(source, key))
             shapes.add(datum_shape(datum, entry_name(source, key)))
             labels.append(datum.label)
-            digest.update(b"%d %d\n" % (len(key), len(value)))
-            digest.update(key)
-            digest.update(value)
+            _update(digest, key, value)
     if len(labels) != count:
         raise DriverError(f"{source} says {count} entries and has {len(labels)}: {AGAIN}")
-    _check_companions(source, np.array(labels))
+    check_companions(source, np.array(labels))
     return Entries(count, _common(shapes), (min(labels), max(labels)), digest.hexdigest())
+
+
+def _update(digest: Any, key: memoryview, value: memoryview) -> None:
+    digest.update(b"%d %d\n" % (len(key), len(value)))
+    digest.update(key)
+    digest.update(value)
+
+
+def count_entries(source: Path) -> int:
+    """Number of entries, as the database says. DriverError when there are none."""
+    with cursor_of(source) as (count, _):
+        if not count:
+            raise DriverError(f"{source} holds no image: {AGAIN}")
+        return count
+
+
+def digest_rows(source: Path, rows: range) -> str:
+    """SHA-256 over keys and values of these rows, made as that of Entries is; the entries are not looked at."""
+    return in_child(_digest_ranges, source, [rows], where=source)[1][0]
+
+
+def digest_ranges(source: Path, ranges: Sequence[range]) -> tuple[str, list[str]]:
+    """(SHA-256 over all entries, as Entries has it, the one over each range of rows), in one pass.
+
+    ranges: one behind the other, from the first row to the last.
+    """
+    return in_child(_digest_ranges, source, ranges, where=source)
+
+
+def _digest_ranges(source: Path, ranges: Sequence[range]) -> tuple[str, list[str]]:
+    whole, parts = hashlib.sha256(), []
+    with cursor_of(source) as (count, cursor), tqdm(desc=f"comparing {source}", total=len(ranges), unit="part", delay=2,
+                                                    leave=False, disable=None) as bar:
+        entries = items_from(cursor, ranges[0].start)
+        for rows in ranges:
+            part, found = hashlib.sha256(), 0
+            for key, value in islice(entries, len(rows)):
+                _update(part, key, value)
+                _update(whole, key, value)
+                found += 1
+            if found != len(rows):
+                raise DriverError(f"{source} says {count} entries and has fewer: {AGAIN}")
+            parts.append(part.hexdigest())
+            bar.update()
+    return whole.hexdigest(), parts
 
 
 def _common(shapes: Iterable[tuple[int, int, int]]) -> tuple[int | None, ...]:
     return tuple(sides[0] if all(one == other for one, other in pairwise(sides)) else None for sides in zip(*shapes))
 
 
-def _check_companions(source: Path, labels: np.ndarray) -> None:
+def check_companions(source: Path, labels: np.ndarray) -> None:
+    """DriverError when labels.npy or meta.json beside the entries, whose labels these are, say something else."""
     path = source / "labels.npy"
     kept = read_labels(source) if path.exists() else labels
     agree = len(kept) == len(labels) if kept.ndim == 2 else np.array_equal(kept, labels)  # a Datum holds one label

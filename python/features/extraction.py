@@ -1,7 +1,7 @@
 """The features of one source of images in the making: its key, its files, its reader."""
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from tqdm import tqdm
@@ -24,12 +24,15 @@ class Extraction:
 
     def __init__(self, source: Source, out: Path, recipe: Recipe) -> None:
         self.source, self.out, self.recipe = source, out, recipe
-        self.origin = {**recipe.identity(), "data": {"path": source.path, **source.identity(),
-                                                     "dataset": source.meta.get("dataset")}}
+        self.origin = self._origin()
         self.key = cache_key(self.origin)
         self.several: np.ndarray | None = getattr(source, "several", None)
         self.files: FeatureFiles | None = None
         self.reader: Prefetcher | None = None
+
+    def _origin(self) -> dict[str, Any]:
+        """All that the features depend on, as meta.json tells it."""
+        return origin(self.recipe, self.source, self.source.identity())
 
     def is_made(self) -> bool:
         """Whether the folder holds these very features already."""
@@ -37,9 +40,16 @@ class Extraction:
 
     def begin(self, thumbs: int | None) -> None:
         """Takes the folder and starts the reader, which forks: before Caffe is used. thumbs: None for the default."""
-        self.thumbs = _default_thumbs(self.source) if thumbs is None else thumbs
-        self.files = FeatureFiles(self.out, self.key, self.thumbs)
+        self.thumbs = _default_thumbs(self._all_images()) if thumbs is None else thumbs
+        self.files = self._new_files()
         self.reader = Prefetcher(self.source, self.recipe.preprocess, self.recipe.batch, self.files.rows, self.thumbs)
+
+    def _all_images(self) -> Source:
+        """The images whose number and size decide about pictures for the report."""
+        return self.source
+
+    def _new_files(self) -> FeatureFiles:
+        return FeatureFiles(self.out, self.key, self.thumbs)
 
     def close(self) -> None:
         """Ends the reader."""
@@ -82,11 +92,21 @@ class Extraction:
                 bar.update(len(labels))
         return (self.files.rows - first) / (time.monotonic() - started)
 
-    def _meta(self, extractor: Extractor, run: RunFolder | None) -> dict:
+    def _meta(self, extractor: Extractor, run: RunFolder | None) -> dict[str, Any]:
         """meta.json: what made the features (python/README.md lists it)."""
-        return {**self.origin, "split": self.out.name, "count": self.source.count, "bits": extractor.width("latent"),
-                "feature_dim": extractor.width("fc7"), "classes": self.source.meta.get("classes"),
-                "run": str(run) if run else None, "training": _training(run), "commit": commit()}
+        return {**self.origin, "split": self.out.name, "bits": extractor.width("latent"),
+                "feature_dim": extractor.width("fc7"), **about(self.source, run)}
+
+
+def origin(recipe: Recipe, source: Source, identity: dict[str, str]) -> dict[str, Any]:
+    """All that features depend on, as meta.json tells it: the key is made of it. identity: of the images."""
+    return {**recipe.identity(), "data": {"path": source.path, **identity, "dataset": source.meta.get("dataset")}}
+
+
+def about(source: Source, run: RunFolder | None) -> dict[str, Any]:
+    """What meta.json tells of the images and of the run."""
+    return {"count": source.count, "classes": source.meta.get("classes"), "run": str(run) if run else None,
+            "training": _training(run), "commit": commit()}
 
 
 def _training(run: RunFolder | None) -> dict | None:

@@ -1,7 +1,7 @@
 """Writes <features>/<split>/: latent.npy, fc7.npy, labels.npy, predictions.npy, thumbs.npy, ids.txt and meta.json.
 
 The arrays are memory-mapped in a folder named <split>.partial, which an interrupted extraction finds again, and which
-gets its final name when every row is there.
+gets its final name when every row is there and on the disk.
 """
 import os
 import shutil
@@ -14,16 +14,22 @@ import numpy as np
 
 from caffe_files.arrays import read_array
 from process.errors import DriverError
-from process.files import lock_folder, partial, write_json
+from process.files import lock_folder, partial, sync_folder, write_json
 from process.outputs import refuse_foreign_folder
 from process.readers import read_json
 
 PROGRESS, META = "progress.json", "meta.json"
 # All that a folder of features holds: one with anything else in it is not replaced.
 NAMES = ("latent.npy", "fc7.npy", "labels.npy", "predictions.npy", "thumbs.npy", "ids.txt", PROGRESS, META)
+_COUNT = {"type": "integer", "minimum": 0}
+_FILE = {"type": ["object", "null"], "properties": {"file": {"type": "string"}, "sha256": {"type": "string"}}}
 META_SCHEMA = {"type": "object", "properties": {
-    "key": {"type": "string"}, "added_to": {"type": "string"},
-    "added": {"type": "array", "items": {"type": "object", "required": ["count"]}}}}
+    "key": {"type": "string"}, "added_to": {"type": "string"}, "count": _COUNT, "own_count": _COUNT, "bits": {
+        "type": ["integer", "null"]}, "protocol": {"enum": ["none", "authors", "caffe"]}, "scale": {"type": "number"},
+    "weights": _FILE, "net": _FILE, "mean": _FILE, "data": {"type": ["object", "null"]}, "blobs": {
+        "type": "object", "additionalProperties": {"type": ["string", "null"]}},
+    "classes": {"type": ["array", "null"]},
+    "added": {"type": "array", "items": {"type": "object", "required": ["count"], "properties": {"count": _COUNT}}}}}
 PROGRESS_SCHEMA = {"type": "object", "required": ["key", "thumbs", "rows"], "properties": {
     "key": {"type": "string"}, "thumbs": {"type": "integer"}, "rows": {"type": "integer", "minimum": 0}}}
 CHECKPOINT_S = 10.0  # rows of at most these seconds are computed twice after an interruption
@@ -73,7 +79,7 @@ class FeatureFiles:
     """
 
     def __init__(self, folder: Path, key: str, thumbs: int = 0) -> None:
-        self.folder, self.partial = folder, partial(folder)
+        self.folder, self.partial = folder, self._beside(folder)
         self.made_from = {"key": key, "thumbs": thumbs}
         check_replaceable(folder)
         self.partial.mkdir(parents=True, exist_ok=True)
@@ -81,6 +87,10 @@ class FeatureFiles:
         self.rows = self._rows_done()
         self.arrays: dict[str, np.ndarray] = {}
         self.checkpointed = time.monotonic()
+
+    def _beside(self, folder: Path) -> Path:
+        """Where the folder is written before it gets its name: always the same place, to go on from there."""
+        return partial(folder)
 
     def open(self, arrays: dict[str, tuple[tuple[int, ...], type]]) -> None:
         """arrays: {name: (shape, dtype)}, rows along the first axis. Made new unless rows are there."""
@@ -123,15 +133,13 @@ class FeatureFiles:
         write_json(self.partial / PROGRESS, {**self.made_from, "rows": self.rows})
         self.checkpointed = time.monotonic()
 
+    def discard(self) -> None:
+        """Removes what is not whole."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
     def finish(self, ids: Sequence[str], meta: dict[str, Any]) -> None:
         """Completes the folder and gives it its name; features made from something else are replaced."""
-        if self.rows != len(ids):
-            raise DriverError(f"{self.partial}: {self.rows} rows for {len(ids)} images; nothing was put in place. Run "
-                              "it again")
-        self.checkpoint()
-        lines = "".join(f"{image_id}\n" for image_id in ids)
-        (self.partial / "ids.txt").write_text(lines, "utf-8", "surrogateescape")  # names of files may be any bytes
-        write_json(self.partial / META, {**meta, "key": self.made_from["key"]})
+        self._complete(ids, meta)
         old = replaced(self.folder)
         shutil.rmtree(old, ignore_errors=True)
         if self.folder.exists():
@@ -139,6 +147,22 @@ class FeatureFiles:
         self.partial.rename(self.folder)
         (self.folder / PROGRESS).unlink()
         shutil.rmtree(old, ignore_errors=True)
+
+    def _complete(self, ids: Sequence[str], meta: dict[str, Any]) -> None:
+        """All files of the folder, on the disk."""
+        if self.rows != len(ids):
+            raise DriverError(f"{self.partial}: {self.rows} rows for {len(ids)} images; nothing was put in place. Run "
+                              "it again")
+        self.checkpoint()
+        lines = "".join(f"{image_id}\n" for image_id in ids)
+        (self.partial / "ids.txt").write_text(lines, "utf-8", "surrogateescape")  # names of files may be any bytes
+        write_json(self.partial / META, {**meta, **self._about_files(), "key": self.made_from["key"]})
+        sync_folder(self.partial)
+
+
+    def _about_files(self) -> dict[str, Any]:
+        """What meta.json tells of the files themselves."""
+        return {}
 
 
 def _create_array(path: Path, shape: tuple[int, ...], dtype: type) -> None:

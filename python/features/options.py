@@ -10,6 +10,47 @@ from process.run_folder import RunFolder
 
 PROTOCOLS = ("authors", "caffe")  # of pre-processing: features/preprocess.py
 SPLITS = ("train", "test")
+MOST_PARTS = 99_999
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part `number` (from 1) of `of`."""
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    def folder(self, features: Path) -> Path:
+        """Where it lies until the parts of these features are joined."""
+        return parts_folder(features) / f"part-{self.number:05d}-of-{self.of:05d}"
+
+    def rows(self, count: int, batch: int) -> range:
+        """Its rows of `count`. Borders of parts are borders of batches.
+
+        An image's features differ by rounding with the size of the batch it is in: so each batch is the one that it is
+        in an unbroken extraction. DriverError for more parts than batches.
+        """
+        batches = -(-count // batch)
+        if self.of > batches:
+            raise DriverError(f"--part {self}: {count:,} images are {batches:,} batches of {batch}: give at most "
+                              f"{batches:,} parts")
+        first, end = (min(count, batch * (batches * number // self.of)) for number in (self.number - 1, self.number))
+        return range(first, end)
+
+
+def part(text: str) -> Part:
+    """The Part of a command line's `i/n`."""
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST_PARTS):
+        raise argparse.ArgumentTypeError(f"{text}: give i/n, part i (from 1) of n (up to {MOST_PARTS:,})")
+    return Part(int(number), int(of))
+
+
+def parts_folder(features: Path) -> Path:
+    """Where the parts of a folder of features lie."""
+    return features.parent / f"{features.name}.parts"
 
 
 @dataclass(frozen=True)
@@ -41,6 +82,9 @@ class ExtractOptions:
     threads: int | None
     any_memory: bool
     trust_net: bool
+    part: Part | None = None  # to be extracted, not all
+    join: bool = False        # parts that were extracted are to be put together
+    expect: str | None = None  # features/recipe.py, expected()
 
     @property
     def folders(self) -> list[Path]:
@@ -56,6 +100,13 @@ class ExtractOptions:
         package = self.package.path if self.package else None
         return [self.net, self.weights, mean, self.lmdb, package, *images, *of_run]
 
+    @property
+    def written_net(self) -> Path:
+        """Where the deploy net of weights that come without one is written. Each part has one of its own."""
+        if self.part:
+            return self.part.folder(self.folders[0]).with_suffix(".prototxt")
+        return (self.out if self.databases else self.out.parent) / "deploy.prototxt"
+
     def split_databases(self) -> list[Path]:
         """Those of --databases that may be read, there or not. The folder around them may hold outputs too."""
         kinds = ("originals_lmdb", "lmdb")
@@ -63,7 +114,9 @@ class ExtractOptions:
 
     @property
     def caffe_log(self) -> Path:
-        """Where Caffe's own log goes: into the run's, or beside the features."""
+        """Where Caffe's own log goes: into the run's, or beside the features. Each part has one of its own."""
+        if self.part:
+            return self.part.folder(self.folders[0]).with_suffix(".log")
         if self.run:
             return self.run.caffe_log
         return (self.out if self.databases else self.out.parent) / "caffe.log"
@@ -101,6 +154,17 @@ def add_pre_processing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resize", type=int,
                         help="side images are resized to before the crop, without a mean image, which tells it "
                              "(default: the run's images', else the net's input)")
+
+
+def add_part_options(parser: argparse.ArgumentParser) -> None:
+    """An extraction cut into parts, which any processes on any machines compute."""
+    cut = parser.add_mutually_exclusive_group()
+    cut.add_argument("--part", type=part, metavar="i/n",
+                     help="only part i of n, to be joined: into <out>.parts/, whole or not at all")
+    parser.add_argument("--expect", metavar="JSON",
+                        help="stop unless weights, net and pre-processing are these (extract_cluster.py gives them)")
+    cut.add_argument("--join", action="store_true",
+                     help="put the parts in <out>.parts/ together; give the options that the parts were made with")
 
 
 def check_options(parser: argparse.ArgumentParser, options: ExtractOptions) -> None:

@@ -1,4 +1,6 @@
 """What turns images into features: net, weights, blobs and pre-processing, decided from the options and the run."""
+import json
+import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,7 +16,7 @@ from features.preprocess import Preprocessor
 from nets.blobs import wanted_blobs
 from nets.model_file import deploy_for
 from process.errors import DriverError
-from process.identity import file_identity
+from process.identity import file_identity, without_places
 from process.package_folder import PackageFolder
 
 
@@ -40,6 +42,26 @@ class Recipe:
                 **({"engine": self.engine} if self.engine == "onednn" else {})}
 
 
+def expected(recipe: Recipe) -> str:
+    """What another machine must have for the same recipe, as --expect takes it: contents, not places; no engine."""
+    identity = without_places(replace(recipe, engine=None).identity())
+    return json.dumps(identity, sort_keys=True)
+
+
+def check_expected(recipe: Recipe, words: str) -> None:
+    """DriverError that names what this machine has otherwise than `words`, those of expected(), say."""
+    try:
+        wanted = dict(json.loads(words))
+    except (ValueError, TypeError):
+        raise DriverError(f"--expect {words}: not what extract_cluster.py gives") from None
+    named = replace(recipe, engine=None).identity()
+    for name, value in json.loads(expected(recipe)).items():
+        if wanted.get(name) != value:
+            place = named[name]["file"] if isinstance(named[name], dict) and "file" in named[name] else value
+            raise DriverError(f"{socket.gethostname()} has another {name} than the extraction that this part is of "
+                              f"({place} there): give this machine the same files")
+
+
 @dataclass(frozen=True)
 class _Asked:
     """Pre-processing that the options and the run ask for. resize: None for the net's input."""
@@ -55,8 +77,7 @@ def decide(options: ExtractOptions, engine: str | None, console: TextIO) -> Reci
     net, weights = _net_and_weights(options)
     asked = _asked(options)
     if not net:
-        beside = options.out if options.databases else options.out.parent
-        net = deploy_for(weights, beside / "deploy.prototxt", console)
+        net = deploy_for(weights, options.written_net, console)
     batch, channels, crop, _ = input_shape(net)
     message = read_net(net)
     check_net(message, net, options.trust_net)

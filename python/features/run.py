@@ -1,27 +1,33 @@
 """One call of extract.py, from its options to its exit status. Behind the guard's fork."""
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TextIO
 
 from caffe_files.engine import engine_in_use
 from features.extraction import Extraction
 from features.feature_files import added_images
+from features.joining import join
 from features.loading import load_extractor, tell_device
 from features.memory import check_batch
-from features.options import SPLITS, ExtractOptions
-from features.recipe import decide
-from features.sources import FileSource, LmdbSource, Source
+from features.options import ExtractOptions
+from features.parts import PartExtraction
+from features.recipe import Recipe, check_expected, decide
+from features.sources import sources_of
 from gpu import device
+from process.cpu import processor
 from process.errors import DriverError
 
 
 def extract(options: ExtractOptions, console: TextIO) -> int:
-    """Extracts every source that is not extracted yet, all by one net; returns the exit status."""
+    """Extracts every source that is not extracted yet, all by one net, or joins parts; returns the exit status."""
+    if options.join:
+        return join(options, console)
     gpus = device.choose(options.gpu, lambda words: print(words, file=console))
     if len(gpus) > 1:
         raise DriverError(f"--gpu {options.gpu}: extraction takes one GPU")
     recipe = decide(options, None if gpus else engine_in_use(), console)
-    extractions = [Extraction(source, out, recipe) for out, source in sources_of(options).items()]
+    if options.expect:
+        check_expected(recipe, options.expect)
+    extractions = _extractions(options, recipe, device.listed(gpus)[0].name if gpus else f"CPU {processor()}")
     left = [extraction for extraction in extractions if not _is_kept(extraction, console)]
     if not left:
         return 0
@@ -37,22 +43,12 @@ def extract(options: ExtractOptions, console: TextIO) -> int:
     return 0
 
 
-def sources_of(options: ExtractOptions) -> dict[Path, Source]:
-    """{folder of the features: source of the images}: one, or with --databases one for each split."""
-    if options.lmdb:
-        return {options.out: LmdbSource(options.lmdb)}
-    if options.images:
-        return {options.out: FileSource(options.images, options.root)}
-    return {options.out / split: LmdbSource(split_database(options.databases, split)) for split in SPLITS}
-
-
-def split_database(databases: Path, split: str) -> Path:
-    """The originals where they are kept: the authors' evaluation resizes in float, the 256x256 pixels are rounded."""
-    originals, resized = databases / f"{split}_originals_lmdb", databases / f"{split}_lmdb"
-    if not originals.exists() and not resized.exists():
-        raise DriverError(f"--databases {databases} has neither {resized.name} nor {originals.name}: make them with "
-                          "data_prep/make_lmdb.py")
-    return originals if originals.exists() else resized
+def _extractions(options: ExtractOptions, recipe: Recipe, device: str) -> list[Extraction]:
+    """All of each source, or the part that is asked for. device: that computes, in words."""
+    sources = sources_of(options).items()
+    if options.part:
+        return [PartExtraction(source, out, recipe, options.part, device) for out, source in sources]
+    return [Extraction(source, out, recipe) for out, source in sources]
 
 
 def _is_kept(extraction: Extraction, console: TextIO) -> bool:

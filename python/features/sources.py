@@ -2,7 +2,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,13 +13,16 @@ from caffe_files.databases import (
     datum_image,
     entry_name,
     is_database,
+    items_from,
     parse_datum,
     read_labels,
     read_meta,
 )
-from caffe_files.entries import check_entries
+from caffe_files.entries import check_entries, count_entries, digest_rows
 from caffe_files.images import decode_image
+from features.options import SPLITS, ExtractOptions
 from process.errors import DriverError
+from process.forked import in_child
 from process.readers import read_bytes, read_lines, regular_file
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
@@ -45,23 +48,27 @@ class Source(Protocol):
 
 
 class LmdbSource:
-    """An LMDB in key order, the order in which Caffe's Data layer reads it. Every entry was looked at before."""
+    """An LMDB in key order, the order in which Caffe's Data layer reads it.
 
-    def __init__(self, path: Path) -> None:
+    in_parts: only some of its rows are read. Otherwise every entry is looked at first.
+    """
+
+    def __init__(self, path: Path, in_parts: bool = False) -> None:
         self.path, self.place = str(path), path
         if not is_database(path):
             raise DriverError(f"{path} is no LMDB directory (it has no data.mdb): make it with data_prep/make_lmdb.py")
-        self.entries = check_entries(path)
-        self.count = self.entries.count
+        entries = None if in_parts else check_entries(path)
+        self.count = entries.count if entries else count_entries(path)
+        self.sha256 = entries.sha256 if entries else None
         self.meta = read_meta(path)
         self.several = _several_labels(path, self.count) if self.meta.get("several_labels") else None
+
         self.ids = self._ids(path / "ids.txt")
 
     def _ids(self, file: Path) -> list[str]:
         """Lines of ids.txt beside the database; the keys for databases of other tools."""
         if not file.exists():
-            with cursor_of(self.place) as (_, cursor):
-                return [bytes(key).decode(errors="backslashreplace") for key in cursor.iternext(values=False)]
+            return in_child(_keys, self.place, where=self.place)
         ids = read_lines(file, "list of ids")
         if len(ids) != self.count:
             raise DriverError(f"{file} has {len(ids)} lines, the database {self.count} entries: make the database "
@@ -70,20 +77,28 @@ class LmdbSource:
 
     def identity(self) -> dict[str, str]:
         """The fingerprint that data_prep wrote, where it did, and the SHA-256 of what the entries are now."""
-        return {"fingerprint": self.meta.get("fingerprint", self.entries.sha256), "entries": self.entries.sha256}
+        return self.identity_by(self.sha256)
+
+    def identity_by(self, digest: str) -> dict[str, str]:
+        """The identity, where the SHA-256 of the entries is known."""
+        return {"fingerprint": self.meta.get("fingerprint", digest), "entries": digest}
+
+    def identity_of(self, rows: range) -> dict[str, str]:
+        """SHA-256 over what the entries of these rows are now."""
+        return {"fingerprint": digest_rows(self.place, rows)}
 
     def read(self, start: int = 0) -> Iterator[Labelled]:
         """(image, label) in key order from row `start` on."""
         with cursor_of(self.place) as (_, cursor):
-            values = cursor.iternext(keys=False, values=False)
-            for _ in range(start + 1):
-                next(values, None)
-            more = start < self.count
-            while more:
-                where = entry_name(self.path, cursor.key())
-                datum = parse_datum(cursor.value(), where)
+            for key, value in items_from(cursor, start):
+                where = entry_name(self.path, key)
+                datum = parse_datum(value, where)
                 yield datum_image(datum, where), datum.label
-                more = cursor.next()
+
+
+def _keys(path: Path) -> list[str]:
+    with cursor_of(path) as (_, cursor):
+        return [bytes(key).decode(errors="backslashreplace") for key in cursor.iternext(values=False)]
 
 
 def _several_labels(path: Path, count: int) -> np.ndarray:
@@ -134,14 +149,48 @@ class FileSource:
 
     def identity(self) -> dict[str, str]:
         """SHA-256 over labels and files."""
-        digest = hashlib.sha256()
-        for path, label in zip(self.ids, self.labels):
-            digest.update(f"{label} ".encode())
-            with open(regular_file(Path(path), "picture"), "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return {"fingerprint": digest.hexdigest()}
+        return self.identity_of(range(self.count))
+
+    def identity_of(self, rows: range) -> dict[str, str]:
+        """SHA-256 over labels and files of these rows."""
+        return {"fingerprint": self.fingerprint(rows, map(self.digest, rows))}
+
+    def identity_by(self, digest: str) -> dict[str, str]:
+        """The identity, where the SHA-256 over all labels and files is known."""
+        return {"fingerprint": digest}
+
+    def digest(self, row: int) -> bytes:
+        """SHA-256 of a file."""
+        with open(regular_file(Path(self.ids[row]), "picture"), "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+
+    def fingerprint(self, rows: range, digests: Iterable[bytes]) -> str:
+        """SHA-256 over labels and files of these rows, in hexadecimal, from those of the files."""
+        whole = hashlib.sha256()
+        for row, digest in zip(rows, digests, strict=True):
+            whole.update(f"{self.labels[row]} ".encode() + digest)
+        return whole.hexdigest()
 
     def read(self, start: int = 0) -> Iterator[Labelled]:
         """(image in colour, label) from row `start` on."""
         for path, label in zip(self.ids[start:], self.labels[start:]):
             yield decode_image(read_bytes(Path(path), "picture"), path), label
+
+
+def sources_of(options: ExtractOptions) -> dict[Path, LmdbSource | FileSource]:
+    """{folder of the features: source of the images}: one, or with --databases one for each split."""
+    in_parts = options.join or options.part is not None
+    if options.lmdb:
+        return {options.out: LmdbSource(options.lmdb, in_parts)}
+    if options.images:
+        return {options.out: FileSource(options.images, options.root)}
+    return {options.out / split: LmdbSource(split_database(options.databases, split), in_parts) for split in SPLITS}
+
+
+def split_database(databases: Path, split: str) -> Path:
+    """The originals where they are kept: the authors' evaluation resizes in float, the 256x256 pixels are rounded."""
+    originals, resized = databases / f"{split}_originals_lmdb", databases / f"{split}_lmdb"
+    if not originals.exists() and not resized.exists():
+        raise DriverError(f"--databases {databases} has neither {resized.name} nor {originals.name}: make them with "
+                          "data_prep/make_lmdb.py")
+    return originals if originals.exists() else resized

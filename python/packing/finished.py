@@ -5,13 +5,26 @@ from typing import Any
 
 import numpy as np
 
+from caffe_files.arrays import read_array
 from features.feature_files import META_SCHEMA
 from process.errors import DriverError
 from process.identity import sha256
 from process.readers import read_json
 from process.run_folder import RunFolder
 
-RESULTS_SCHEMA = {"type": "object", "required": ["features"], "properties": {"features": {"type": "object"}}}
+_NUMBER, _COUNT, _OBJECT = {"type": "number"}, {"type": "integer"}, {"type": "object"}
+# What the card quotes. Figures that are not there are left out.
+RESULTS_SCHEMA = {"type": "object", "required": ["features"], "properties": {
+    "features": _OBJECT, "accuracy": _NUMBER, "queries": _COUNT, "protocols": {"type": "array", "items": {
+        "type": "object", "required": ["protocol", "map", "top_k", "queries", "database", "ap_divisor"], "properties": {
+            "map": {"type": ["number", "null"]}, "top_k": _COUNT, "queries": _COUNT, "database": _COUNT}}}}}
+_DATA = {"type": "object", "required": ["images"], "properties": {"images": _COUNT}}
+SETTINGS_SCHEMA = {"type": "object", "required": ["train_data", "test_data", "iterations", "batch", "seed", "commit",
+                                                  "started", "classes"],
+                   "properties": {"train_data": _DATA, "test_data": _DATA, "iterations": _COUNT, "batch": _COUNT,
+                                  "schedule": _NUMBER}}
+META_OF_A_PACKAGE = META_SCHEMA | {"required": ["key", "count", "bits", "blobs", "weights", "net", "protocol", "scale",
+                                                "mean", "data"]}
 
 
 @dataclass(frozen=True)
@@ -33,9 +46,11 @@ class Finished:
 
         DriverError when they are not the codes that were evaluated.
         """
-        codes = np.packbits(np.load(self.database / "latent.npy", mmap_mode="r") >= 0.5, axis=1)
+        latent = read_array(self.database / "latent.npy", "feature array", "f", mmap_mode="r")
+        codes = np.packbits(np.atleast_1d(latent) >= 0.5, axis=-1)
         evaluated = self.folder.evaluation / "codes-train.npy"
-        if not np.array_equal(codes[:self.meta.get("own_count", len(codes))], np.load(evaluated)):
+        own = codes[:self.meta.get("own_count", len(codes))]
+        if not np.array_equal(own, read_array(evaluated, "list of codes", "u")):
             raise DriverError(f"{evaluated} holds other codes than {self.database}: make evaluate RUN=")
         return codes
 
@@ -55,14 +70,15 @@ def finished_run(folder: RunFolder) -> Finished:
         if not path.is_file():
             raise DriverError(f"{folder} {what} ({path} is missing): finish it with the command that began it, or make "
                               "evaluate RUN=")
-    meta, results = read_json(train, META_SCHEMA), read_json(results_file, RESULTS_SCHEMA)
+    meta, results = read_json(train, META_OF_A_PACKAGE), read_json(results_file, RESULTS_SCHEMA)
     for path, key in ((folder.final_model, "weights"), (folder.deploy, "net")):
         if sha256(path) != meta[key]["sha256"]:
             raise DriverError(f"{folder.features} was extracted by another {path.name} than the run has now: give the "
                               "command that made the run once more, then package it")
-    if results["features"].get("key") != read_json(test, META_SCHEMA)["key"]:
+    if results["features"].get("key") != read_json(test, META_SCHEMA).get("key"):
         raise DriverError(f"{results_file} is of other features than the run has now: make evaluate RUN=")
-    return Finished(folder, folder.read_settings(), meta, results, _mean(meta))
+    settings = folder.read_settings() | read_json(folder.settings, SETTINGS_SCHEMA)
+    return Finished(folder, settings, meta, results, _mean(meta))
 
 
 def _mean(meta: dict[str, Any]) -> Path | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from process.errors import DriverError
 
 ENGINES = ("caffe", "onednn")
+CPUINFO = Path("/proc/cpuinfo")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -20,6 +21,13 @@ def add_cpu_options(parser: argparse.ArgumentParser) -> None:
                         help="of layers on the CPU (default: onednn where Caffe was built with it)")
     parser.add_argument("--threads", type=int, metavar="N",
                         help="on the CPU (default: the processors this process may use)")
+
+
+def processor(cpuinfo: Path = CPUINFO) -> str:
+    """The processor's name, as the kernel tells it; "" where it tells none."""
+    names = (line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines()
+             if line.startswith("model name"))
+    return next(names, "")
 
 
 def processors(quota: Path = QUOTA) -> int:

@@ -25,6 +25,10 @@ def whole_file(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO]:
         with open(beside, mode, **options) as file:
             yield file
         put_in_place(beside, path)
+    except OSError as error:
+        if error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # Python names no file when a disk is full
     finally:
         beside.unlink(missing_ok=True)
 
@@ -34,6 +38,16 @@ def put_in_place(beside: Path, path: Path) -> None:
     with open(beside, "rb") as file:
         os.fsync(file.fileno())
     os.replace(beside, path)
+
+
+def sync_folder(folder: Path) -> None:
+    """What the files of a folder hold, and their names, are on the disk from here on."""
+    for path in (*folder.iterdir(), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from process.environment import prepare_libraries
 from process.errors import DriverError
+from process.interruption import INTERRUPTED
 
-INTERRUPTED = 130  # the shell's status for a program stopped by Ctrl-C
 Options = TypeVar("Options")
 
 

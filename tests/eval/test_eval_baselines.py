@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from basics.program import EvalError
 from measures.baselines import METHODS, baseline_codes
@@ -26,6 +27,32 @@ def test_codes_have_the_bits_asked_for_and_are_repeatable(method):
     assert np.array_equal(query_codes, again[0])
     assert np.array_equal(db_codes, again[1])
     assert 0.2 < db_codes.mean() < 0.8
+
+
+def test_codes_are_the_same_bits_for_any_number_of_threads():
+    """ITQ's fifty rotations make other codes of a last bit that BLAS adds up in another order."""
+    rng = np.random.default_rng(3)
+    db = np.maximum(rng.normal(size=(3000, 16)) @ rng.normal(size=(16, 600)) + rng.normal(size=(3000, 600)), 0)
+    found = {}
+    for threads in (1, 2, 3, 5):
+        with threadpool_limits(threads, "blas"):
+            codes = baseline_codes(METHODS, db[:50], db, 48, threads)
+        found[threads] = {method: [side.tobytes() for side in pair] for method, pair in codes.items()}
+    assert found[2] == found[1]
+    assert found[3] == found[1]
+    assert found[5] == found[1]
+
+
+def test_blas_has_one_thread_where_a_last_bit_decides(monkeypatch):
+    def threads_of_blas(sample):
+        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return lambda features: np.zeros((len(features), sample.bits), bool)
+
+    seen = []
+    monkeypatch.setitem(METHODS, "itq", threads_of_blas)
+    with threadpool_limits(3, "blas"):
+        baseline_codes(["itq"], np.zeros((3, 20)), np.zeros((9, 20)), 8)
+    assert set(seen) == {1}
 
 
 def test_itq_gives_each_cluster_its_corner():

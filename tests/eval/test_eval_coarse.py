@@ -75,3 +75,13 @@ def test_a_sample_that_misleads_changes_nothing(bits):
     assert np.array_equal(ids[0], np.append(near, far[:1000]))
     assert distances[0, SAMPLE - 1] == 0
     assert distances[0, SAMPLE] == bits
+
+
+@pytest.mark.parametrize("bits", [12, 64, 300])
+def test_pools_are_what_lies_within_the_radius(bits):
+    rng = np.random.default_rng(bits)
+    db, queries = rng.random((9001, bits)) < 0.5, rng.random((20, bits)) < 0.5
+    radius = rng.integers(-1, bits + 3, 20)
+    found = CodeIndex(pack(db)).pools(pack(queries), radius, threads=2)
+    for code, limit, ids in zip(queries, radius, found):
+        assert ids.tolist() == np.flatnonzero((db != code).sum(axis=1) < limit).tolist()

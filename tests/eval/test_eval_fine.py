@@ -5,9 +5,11 @@ import pytest
 from references import euclidean_distance, two_stage_ranking
 
 from basics.program import EvalError
+from search import slabs
 from search.coarse import CodeIndex
 from search.codes import pack
 from search.fine import Fc7Index, exhaustive, hierarchical
+from search.fine_block import pair_products
 
 
 def features_of(kind, count, dimension, rng):
@@ -81,3 +83,31 @@ def test_bad_features_are_errors():
         exhaustive(np.zeros((1, 2), np.float32), Fc7Index(np.zeros((3, 4), np.float32)), 1)
     with pytest.raises(EvalError, match="choose 1 to 3"):
         exhaustive(np.zeros((1, 4), np.float32), Fc7Index(np.zeros((3, 4), np.float32)), 4)
+
+
+@pytest.mark.parametrize("share", [0, 1], ids=["product of matrices", "pair by pair"])
+@pytest.mark.parametrize("kind", ["spread", "whole", "near"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_both_ways_to_multiply_give_the_slow_loops_lists(monkeypatch, tmp_path, share, kind, dtype):
+    monkeypatch.setattr(slabs, "PAIRS_SHARE", share)
+    rng = np.random.default_rng(3)
+    codes, query_codes = rng.random((200, 16)) < 0.5, rng.random((12, 16)) < 0.5
+    query_fc7, db_fc7 = features_of(kind, 12, 30, rng), features_of(kind, 200, 30, rng).astype(dtype)
+    np.save(tmp_path / "fc7.npy", db_fc7)
+    index = Fc7Index(np.load(tmp_path / "fc7.npy", mmap_mode="r"))
+    found = hierarchical(query_fc7, index, 25, CodeIndex(pack(codes)), pack(query_codes), 7)
+    for query, (code, fc7) in enumerate(zip(query_codes, query_fc7)):
+        hamming = (codes != code).sum(axis=1)
+        squared = ((db_fc7.astype(np.float64) - fc7.astype(np.float64)) ** 2).sum(axis=1)
+        inside = hamming < 7
+        order = np.lexsort((np.arange(200), np.where(inside, squared, hamming), ~inside))
+        assert found.ids[query].tolist() == order[:25].tolist()
+        assert found.pool[query] == inside.sum()
+
+
+def test_every_finite_float16_is_widened_exactly():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    rows = every[np.isfinite(every)].reshape(-1, 64)
+    query_of, row_of = np.tile(np.arange(64), len(rows)), np.repeat(np.arange(len(rows)), 64)
+    found = pair_products(np.eye(64, dtype=np.float32), rows, query_of, row_of, threads=2)
+    assert np.array_equal(found, rows.astype(np.float32).ravel())

@@ -10,6 +10,13 @@ from basics.program import EvalError
 from benchmarks.yahoo_size import CLASSES, Recipe, write_features
 from search.feature_set import load_features
 
+
+def load_lists(path):
+    """ids of saved lists."""
+    with np.load(path) as saved:
+        return saved["ids"]
+
+
 SMALL = Recipe(database=3000, queries=300, bits=24, units=48)
 OPTIONS = ["--database", "3000", "--queries", "300", "--bits", "24", "--units", "48"]
 
@@ -50,6 +57,14 @@ def test_the_table(tmp_path, capfd):
     assert "synthetic features" in printed
     results = json.loads((tmp_path / "es/results.json").read_text())
     assert f"{results['searches']['es']['map']:.4f}" in printed
+
+
+def test_the_exhaustive_search_of_some_queries(tmp_path, capfd):
+    assert bench_yahoo1m.main(["--out", str(tmp_path), *OPTIONS, "--search", "es"]) == 0
+    assert bench_yahoo1m.main(["--out", str(tmp_path), *OPTIONS, "--search", "es", "--es-queries", "40"]) == 0
+    assert "   40 queries" in capfd.readouterr().out.splitlines()[-1]
+    every, some = (load_lists(tmp_path / folder / "es/search-es.npz") for folder in ("", "first_40"))
+    assert np.array_equal(every[:40], some)
 
 
 def test_a_figure_of_another_recipe_is_not_shown_again(tmp_path, capfd):

@@ -16,41 +16,13 @@ import pytest
 from caffe.proto import caffe_pb2
 
 from caffe_cases import BATCH, CROP, DEPLOY, REPO, SCALE, SIDE, TEST_IMAGES, change, images_of, write_lmdb
+from extraction_cases import assert_equal, extract, read
 from features.sources import LmdbSource
 from preprocess_cases import authors_slowly
 from process.identity import sha256
 
-ARRAYS = ("latent", "fc7", "labels", "predictions", "thumbs")
 
-
-@pytest.fixture
-def here(tiny_run, tmp_path, monkeypatch):
-    """A copy of the trained run, to be changed, in the current directory."""
-    shutil.copytree(tiny_run.folder, tmp_path / "work")
-    monkeypatch.chdir(tmp_path / "work")
-    return tmp_path / "work"
-
-
-def extract(
-    call, *options, source=("--lmdb", "test_lmdb"), out="features/test", protocol="caffe", run=("--run", "run")
-):
-    status, said = call("extract", *run, *source, "--out", out, "--protocol", protocol, "--gpu", "none", *options)
-    assert "Traceback" not in said
-    return status, said
-
-
-def read(folder):
-    return {name: np.load(f"{folder}/{name}.npy") for name in ARRAYS}
-
-
-def assert_equal(one, other, names=ARRAYS):
-    one, other = read(one), read(other)
-    for name in names:
-        assert one[name].dtype == other[name].dtype, name
-        assert np.array_equal(one[name], other[name]), name
-
-
-def test_from_an_lmdb_it_equals_caffes_own_test_phase_bit_for_bit(here, call):
+def test_from_an_lmdb_it_equals_caffes_own_test_phase_bit_for_bit(trained, call):
     assert extract(call)[0] == 0
     net = caffe.Net("run/train_val.prototxt", "run/final.caffemodel", caffe.TEST)
     expected = {"fc8_kevin_encode": [], "fc7": [], "label": [], "fc8_pascal": []}
@@ -73,17 +45,17 @@ def test_from_an_lmdb_it_equals_caffes_own_test_phase_bit_for_bit(here, call):
     assert found["fc7"].min() == 0  # after the ReLU
     assert found["thumbs"].shape == (TEST_IMAGES, SIDE, SIDE, 3)
     assert (found["thumbs"][3] == images_of(TEST_IMAGES, 2)[0][3].transpose(1, 2, 0)[:, :, ::-1]).all()
-    assert (here / "features/test/ids.txt").read_text().split() == [f"{row:08d}" for row in range(TEST_IMAGES)]
-    assert not list((here / "features").glob("*.partial"))
-    assert not (here / "features/test/progress.json").exists()
+    assert (trained / "features/test/ids.txt").read_text().split() == [f"{row:08d}" for row in range(TEST_IMAGES)]
+    assert not list((trained / "features").glob("*.partial"))
+    assert not (trained / "features/test/progress.json").exists()
 
 
-def test_meta_tells_what_made_it(here, call):
-    (here / "test_lmdb/meta.json").write_text(
+def test_meta_tells_what_made_it(trained, call):
+    (trained / "test_lmdb/meta.json").write_text(
         json.dumps(dict(dataset="tiny", fingerprint="f" * 64, classes=list("abcd")))
     )
     assert extract(call)[0] == 0
-    meta = json.loads((here / "features/test/meta.json").read_text())
+    meta = json.loads((trained / "features/test/meta.json").read_text())
     sha = subprocess.run(["sha256sum", "run/final.caffemodel"], capture_output=True, text=True).stdout.split()[0]
     assert meta["weights"] == {"file": "run/final.caffemodel", "sha256": sha}
     assert meta["net"]["file"] == "run/deploy.prototxt"
@@ -100,15 +72,15 @@ def test_meta_tells_what_made_it(here, call):
 
 
 @pytest.fixture
-def originals(here):
+def originals(trained):
     """Small photographs as PNG files, list and encoded LMDB: (list file, LMDB, images (H, W, 3) BGR, labels)."""
     images, labels = images_of(13, 4, side=12)
     images = [np.ascontiguousarray(image.transpose(1, 2, 0)) for image in images]
-    (here / "photos").mkdir()
+    (trained / "photos").mkdir()
     for row, image in enumerate(images):
         cv2.imwrite(f"photos/{row:02d}.png", image)
-    (here / "photos.txt").write_text("".join(f"photos/{row:02d}.png {label}\n" for row, label in enumerate(labels)))
-    write_lmdb(here / "photos_lmdb", [image.transpose(2, 0, 1) for image in images], labels, encoded=True)
+    (trained / "photos.txt").write_text("".join(f"photos/{row:02d}.png {label}\n" for row, label in enumerate(labels)))
+    write_lmdb(trained / "photos_lmdb", [image.transpose(2, 0, 1) for image in images], labels, encoded=True)
     return "photos.txt", "photos_lmdb", images, labels
 
 
@@ -140,15 +112,15 @@ def test_images_equal_a_database_of_the_same_images(originals, call, protocol):
         assert ids.read().split() == [f"photos/{row:02d}.png" for row in range(13)]
 
 
-def test_encoded_entries_equal_raw_ones(here, call):
-    write_lmdb(here / "png_lmdb", *images_of(TEST_IMAGES, 2), encoded=True)
+def test_encoded_entries_equal_raw_ones(trained, call):
+    write_lmdb(trained / "png_lmdb", *images_of(TEST_IMAGES, 2), encoded=True)
     assert extract(call, out="raw")[0] == 0
     assert extract(call, source=("--lmdb", "png_lmdb"), out="png")[0] == 0
     assert_equal("raw", "png")
 
 
 @pytest.mark.parametrize("batch", [1, 7, 50, 64])
-def test_no_row_is_lost_or_doubled(here, call, batch):
+def test_no_row_is_lost_or_doubled(trained, call, batch):
     assert extract(call)[0] == 0
     assert extract(call, "--batch", batch, out="other")[0] == 0
     one, other = read("features/test"), read("other")
@@ -178,7 +150,7 @@ sys.exit(extract.main(sys.argv[1:]))
 
 @pytest.mark.parametrize("number, status, words", [("SIGKILL", 1, "killed"), ("SIGINT", 130, "interrupted. The same "
                                                                                              "command goes on")])
-def test_interrupted_it_goes_on(here, call, number, status, words):
+def test_interrupted_it_goes_on(trained, call, number, status, words):
     assert extract(call, out="whole")[0] == 0
     code = STOP_AT.format(python=os.path.join(REPO, "python"), row=24, signal=number)
     stopped = subprocess.run(
@@ -212,7 +184,7 @@ def test_interrupted_it_goes_on(here, call, number, status, words):
     assert_equal("features/test", "whole")
 
 
-def test_what_is_left_of_another_extraction_is_not_gone_on_with(here, call):
+def test_what_is_left_of_another_extraction_is_not_gone_on_with(trained, call):
     code = STOP_AT.format(python=os.path.join(REPO, "python"), row=24, signal="SIGKILL")
     subprocess.run(
         [
@@ -239,7 +211,7 @@ def test_what_is_left_of_another_extraction_is_not_gone_on_with(here, call):
     assert_equal("features/test", "whole")
 
 
-def test_a_cached_result_is_kept_only_for_the_same_things(here, call):
+def test_a_cached_result_is_kept_only_for_the_same_things(trained, call):
     assert "kept" not in extract(call)[1]
     made = os.stat("features/test/latent.npy").st_mtime_ns
     status, said = extract(call)
@@ -253,13 +225,13 @@ def test_a_cached_result_is_kept_only_for_the_same_things(here, call):
 
 
 @pytest.mark.parametrize("what", ["weights", "net", "blob", "protocol", "mean", "scale", "data"])
-def test_a_cached_result_of_something_else_is_made_anew(here, call, what):
+def test_a_cached_result_of_something_else_is_made_anew(trained, call, what):
     assert extract(call)[0] == 0
     options, source, protocol = [], ("--lmdb", "test_lmdb"), "caffe"
     if what == "weights":
         options = ["--weights", "run/snapshots/iter_50.caffemodel"]
     elif what == "net":
-        change(here / "run/deploy.prototxt", 'name: "tiny"', 'name: "other"')
+        change(trained / "run/deploy.prototxt", 'name: "tiny"', 'name: "other"')
     elif what == "blob":
         options = ["--feature-blob", "fc6"]
     elif what == "protocol":
@@ -278,15 +250,15 @@ def test_a_cached_result_of_something_else_is_made_anew(here, call, what):
     assert not os.path.exists("features/test.old")
 
 
-def test_a_net_without_mean_image_gets_the_crop_of_its_test_phase(here, call):
-    change(here / "run/train_val.prototxt", 'mean_file: "mean.binaryproto"', "")
+def test_a_net_without_mean_image_gets_the_crop_of_its_test_phase(trained, call):
+    change(trained / "run/train_val.prototxt", 'mean_file: "mean.binaryproto"', "")
     np.save("zero.npy", np.zeros((3, SIDE, SIDE), np.float32))
     assert extract(call, out="none")[0] == 0
     assert extract(call, "--mean", "zero.npy", out="zero")[0] == 0
     assert_equal("none", "zero")
 
 
-def test_features_of_a_net_without_latent_layer(here, call):
+def test_features_of_a_net_without_latent_layer(trained, call):
     status, said = extract(call, "--latent-blob", "none")
     assert status == 0
     assert sorted(os.listdir("features/test")) == ["fc7.npy", "ids.txt", "labels.npy", "meta.json", "thumbs.npy"]
@@ -301,12 +273,12 @@ def drop_layer(model, name):
     model.write_bytes(net.SerializeToString())
 
 
-def test_weights_that_lack_a_layer(here, call):
+def test_weights_that_lack_a_layer(trained, call):
     shutil.copyfile("run/final.caffemodel", "own.caffemodel")
-    drop_layer(here / "own.caffemodel", "fc8_pascal")  # only the classes are lost with it
+    drop_layer(trained / "own.caffemodel", "fc8_pascal")  # only the classes are lost with it
     assert extract(call, "--weights", "own.caffemodel")[0] == 0
     assert not os.path.exists("features/test/predictions.npy")
-    drop_layer(here / "own.caffemodel", "fc6")
+    drop_layer(trained / "own.caffemodel", "fc6")
     status, said = extract(call, "--weights", "own.caffemodel", out="other")
     assert status == 1
     assert "own.caffemodel has no weights for layer fc6 of run/deploy.prototxt" in said
@@ -323,42 +295,42 @@ def test_weights_that_lack_a_layer(here, call):
     (["--mean", "solver.prototxt"], "solver.prototxt is not a mean image"),
     (["--gpu", "zero"], "give auto, none, or indices"),
 ])
-def test_options_that_cannot_be(here, call, options, words):
+def test_options_that_cannot_be(trained, call, options, words):
     status, said = extract(call, *options)
     assert status == 1
     assert words in said
     assert not os.path.exists("features/test")
 
 
-def test_fc7_before_its_relu(here, call):
+def test_fc7_before_its_relu(trained, call):
     text = DEPLOY.replace('layer { name: "relu7" type: "ReLU" bottom: "fc7" top: "fc7" }\n', "")
     assert text != DEPLOY
-    (here / "no_relu.prototxt").write_text(text)
+    (trained / "no_relu.prototxt").write_text(text)
     status, said = extract(call, "--net", "no_relu.prototxt")
     assert status == 1
     assert "taken before its ReLU" in said
 
 
-def test_weights_with_nan(here, call):
-    net = caffe_pb2.NetParameter.FromString((here / "run/final.caffemodel").read_bytes())
+def test_weights_with_nan(trained, call):
+    net = caffe_pb2.NetParameter.FromString((trained / "run/final.caffemodel").read_bytes())
     net.layer[[layer.name for layer in net.layer].index("fc8_kevin")].blobs[0].data[0] = float("nan")
-    (here / "nan.caffemodel").write_bytes(net.SerializeToString())
+    (trained / "nan.caffemodel").write_bytes(net.SerializeToString())
     status, said = extract(call, "--weights", "nan.caffemodel")
     assert status == 1
     assert "nan.caffemodel: layer fc8_kevin has weights that are not finite" in said
 
 
-def test_unreadable_and_missing_images(originals, call, here):
-    (here / "photos/05.png").write_bytes(b"\x89PNG no more")
+def test_unreadable_and_missing_images(originals, call, trained):
+    (trained / "photos/05.png").write_bytes(b"\x89PNG no more")
     status, said = extract(call, source=("--images", "photos"), protocol="authors")
     assert status == 1
     assert "photos/05.png is not an image that OpenCV can read, or cut short" in said
     assert not os.path.exists("features/test")
-    (here / "photos/05.png").unlink()
+    (trained / "photos/05.png").unlink()
     status, said = extract(call, source=("--images", "photos.txt"), protocol="authors")
     assert status == 1
     assert "photos/05.png" in said
-    (here / "photos.txt").write_text("photos/00.png 1\nphotos/01.png one\n")
+    (trained / "photos.txt").write_text("photos/00.png 1\nphotos/01.png one\n")
     status, said = extract(call, source=("--images", "photos.txt"), protocol="authors")
     assert status == 1
     assert "photos.txt, line 2: expected `path label`" in said
@@ -367,12 +339,12 @@ def test_unreadable_and_missing_images(originals, call, here):
     assert "snapshots" in said
 
 
-def test_broken_databases(here, call):
+def test_broken_databases(trained, call):
     status, said = extract(call, source=("--lmdb", "gone_lmdb"))
     assert status == 1
     assert "gone_lmdb is no LMDB directory" in said
     images, labels = images_of(9, 1)
-    write_lmdb(here / "bad_lmdb", images, labels, encoded=True)
+    write_lmdb(trained / "bad_lmdb", images, labels, encoded=True)
     with lmdb.open("bad_lmdb", map_size=1 << 28) as database, database.begin(write=True) as transaction:
         transaction.put(b"%08d" % 4, caffe_pb2.Datum(encoded=True, data=b"nothing").SerializeToString())
     status, said = extract(call, source=("--lmdb", "bad_lmdb"))
@@ -381,7 +353,7 @@ def test_broken_databases(here, call):
     assert not os.path.exists("features/test")
 
 
-def test_a_reader_that_is_killed_does_not_leave_the_net_waiting(here, call, monkeypatch):
+def test_a_reader_that_is_killed_does_not_leave_the_net_waiting(trained, call, monkeypatch):
     read = LmdbSource.read
 
     def read_some(self, start=0):
@@ -395,7 +367,7 @@ def test_a_reader_that_is_killed_does_not_leave_the_net_waiting(here, call, monk
     assert "the reader of test_lmdb was killed" in said
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(here, call):
+def test_a_folder_that_holds_something_else_is_left_alone(trained, call):
     status, said = extract(call, out="run")
     assert status == 1
     assert "the output run holds the input run/" in said
@@ -408,14 +380,14 @@ def test_a_folder_that_holds_something_else_is_left_alone(here, call):
     assert os.listdir("mine") == ["letter.txt"]
 
 
-def test_initial_takes_the_weights_the_run_started_from(here, call):
+def test_initial_takes_the_weights_the_run_started_from(trained, call):
     shutil.copy("run/final.caffemodel", "start.caffemodel")
     started_from("start.caffemodel")
     assert extract(call, "--initial", "--latent-blob", "none", out="before")[0] == 0
     assert extract(call, out="after")[0] == 0
-    assert json.loads((here / "before/meta.json").read_text())["weights"]["file"] == "start.caffemodel"
+    assert json.loads((trained / "before/meta.json").read_text())["weights"]["file"] == "start.caffemodel"
     assert (np.load("before/fc7.npy") == np.load("after/fc7.npy")).all()
-    assert not (here / "before/latent.npy").exists()
+    assert not (trained / "before/latent.npy").exists()
 
 
 @pytest.mark.parametrize("damage, complaint", [
@@ -424,14 +396,14 @@ def test_initial_takes_the_weights_the_run_started_from(here, call):
     (lambda: shutil.copy("run/deploy.prototxt", "start.caffemodel"), "is not what run started from"),
     (lambda: os.remove("run/run.json"), "run.json is missing"),
 ])
-def test_initial_weights_that_are_not_those_are_refused(here, call, damage, complaint):
+def test_initial_weights_that_are_not_those_are_refused(trained, call, damage, complaint):
     shutil.copy("run/final.caffemodel", "start.caffemodel")
     started_from("start.caffemodel")
     damage()
     status, said = extract(call, "--initial", "--latent-blob", "none", out="before")
     assert status == 1
     assert complaint in said
-    assert not (here / "before").exists()
+    assert not (trained / "before").exists()
 
 
 def started_from(weights):
@@ -448,18 +420,18 @@ def extract_both(call, *options, run=("--run", "run")):
     return extract(call, *options, source=("--databases", "."), out="both", run=run)
 
 
-def test_both_splits_in_one_call_are_those_of_two(here, call):
+def test_both_splits_in_one_call_are_those_of_two(trained, call):
     status, said = extract_both(call)
     assert status == 0
     for split in ("train", "test"):
         assert extract(call, source=("--lmdb", f"{split}_lmdb"), out=f"alone/{split}")[0] == 0
         assert_equal(f"both/{split}", f"alone/{split}")
-        both, alone = (json.loads((here / out / split / "meta.json").read_text()) for out in ("both", "alone"))
+        both, alone = (json.loads((trained / out / split / "meta.json").read_text()) for out in ("both", "alone"))
         assert both == alone
     assert said.count("device: CPU") == 1
 
 
-def test_both_splits_are_kept_one_by_one(here, call):
+def test_both_splits_are_kept_one_by_one(trained, call):
     assert extract_both(call)[0] == 0
     shutil.rmtree("both/test")
     status, said = extract_both(call)
@@ -471,43 +443,43 @@ def test_both_splits_are_kept_one_by_one(here, call):
     assert "device" not in said
 
 
-def test_originals_are_taken_where_there_are_some(here, call):
-    write_lmdb(here / "test_originals_lmdb", *images_of(7, 5, side=12), encoded=True)
+def test_originals_are_taken_where_there_are_some(trained, call):
+    write_lmdb(trained / "test_originals_lmdb", *images_of(7, 5, side=12), encoded=True)
     assert extract_both(call)[0] == 0
-    assert json.loads((here / "both/test/meta.json").read_text())["data"]["path"] == "test_originals_lmdb"
-    assert json.loads((here / "both/train/meta.json").read_text())["data"]["path"] == "train_lmdb"
+    assert json.loads((trained / "both/test/meta.json").read_text())["data"]["path"] == "test_originals_lmdb"
+    assert json.loads((trained / "both/train/meta.json").read_text())["data"]["path"] == "train_lmdb"
 
 
-def test_a_split_that_is_missing(here, call):
+def test_a_split_that_is_missing(trained, call):
     shutil.move("test_lmdb", "elsewhere_lmdb")
     status, said = extract_both(call)
     assert status == 1
     assert "--databases . has neither test_lmdb nor test_originals_lmdb" in said
-    assert not (here / "both").exists()
+    assert not (trained / "both").exists()
 
 
-def test_a_mistake_in_the_second_split_is_found_before_the_first_is_extracted(here, call):
+def test_a_mistake_in_the_second_split_is_found_before_the_first_is_extracted(trained, call):
     images, labels = images_of(9, 1)
-    write_lmdb(here / "test_originals_lmdb", images, labels, encoded=True)
+    write_lmdb(trained / "test_originals_lmdb", images, labels, encoded=True)
     with lmdb.open("test_originals_lmdb", map_size=1 << 28) as database, database.begin(write=True) as transaction:
         transaction.put(b"%08d" % 4, caffe_pb2.Datum(encoded=True, data=b"nothing").SerializeToString())
     status, said = extract_both(call)
     assert status == 1
     assert "test_originals_lmdb: entry 00000004 is not an image that OpenCV can read" in said
-    assert not (here / "both/train").exists()
-    assert not (here / "both/test").exists()
+    assert not (trained / "both/train").exists()
+    assert not (trained / "both/test").exists()
 
 
-def test_both_splits_of_a_model_without_a_run(here, call):
+def test_both_splits_of_a_model_without_a_run(trained, call):
     status, said = extract_both(call, "--net", "run/deploy.prototxt", "--weights", "run/final.caffemodel",
                                 "--mean", "mean.binaryproto", "--scale", SCALE, run=())
     assert status == 0, said
-    assert (here / "both/caffe.log").exists()
+    assert (trained / "both/caffe.log").exists()
     assert extract(call)[0] == 0
     assert_equal("both/test", "features/test")
 
 
-def test_images_come_from_one_place(here, call):
+def test_images_come_from_one_place(trained, call):
     status, said = extract(call, "--databases", ".")
     assert status == 2
     assert "not allowed with argument" in said

@@ -10,22 +10,30 @@ REFUSED, ANY, SAME = "refused", "any", "same"  # expected: a sentence; that or a
 
 @dataclass(frozen=True)
 class Command:
-    """program: a module with main(argv). inputs: files that it reads. outputs: folders or files that it may write."""
+    """program: a module with main(argv), or make. inputs: files that it reads. outputs: what it may write, by the start
+    of its name. set_up: called in the program's process first."""
     name: str
     program: str
     arguments: tuple[str, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    set_up: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
 class Case:
-    """change(path, rng): makes the input bad. expected: REFUSED, ANY or SAME."""
+    """change(path, rng): makes the input bad. expected: REFUSED, ANY or SAME.
+
+    check, check_refused: given the folder, what is wrong with what the program left, if anything: after it has read the
+    input, and after it has refused it.
+    """
     command: Command
     file: str
     kind: str
     change: Callable[[Path, random.Random], None]
     expected: str
+    check: Callable[[Path], str | None] | None = None
+    check_refused: Callable[[Path], str | None] | None = None
 
     def __str__(self) -> str:
         return f"{self.command.name}: {self.file}: {self.kind}"
@@ -61,6 +69,16 @@ COMMANDS = (
             ("out",)),
     Command("query", "query", ("--queries", "run/features/test", "--features", "run/features", "--out", "out"),
             ("run/features/test/latent.npy", "run/features/train/fc7.npy", "run/features/test/thumbs.npy"), ("out",)),
+    Command("compare", "compare", ("--features", "ours=run/features", "other=second", "--out", "out"),
+            ("second/test/latent.npy", "second/train/fc7.npy"), ("out",)),
+    Command("export", "export", ("--run", "run", "--out", "out.onnx"),
+            ("run/deploy.prototxt", "run/final.caffemodel"), ("out", "run/caffe.log")),
+    Command("package", "package", ("--run", "run", "--out", "out"),
+            ("run/deploy.prototxt", "run/final.caffemodel", "run/run.json", "run/features/train/latent.npy"),
+            ("out", "run/caffe.log")),
+    Command("add", "add", ("--run", "run", "--images", "photos", *CPU),
+            ("run/final.caffemodel", "run/features/train/latent.npy", "run/features/train/ids.txt",
+             "photos/class0/{jpg}"), ("run/features", "run/caffe.log", "run/add")),
     Command("folders", "make_lmdb", ("auto", "--data", "photos", "--out", "out", "--size", "36"),
             ("photos/class1/{png}", "photos/class1/{jpg}"), ("out",)),
     Command("lists", "make_lmdb", ("lists", "--train-list", "list.txt", "--splits", "train", "--out", "out", "--size",

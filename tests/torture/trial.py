@@ -3,6 +3,7 @@ import faulthandler
 import hashlib
 import importlib
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -10,18 +11,26 @@ import tempfile
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
+from torture import words
 from torture.cases import REFUSED, SAME, Case, Command
 
-LONGEST = 60  # seconds; more is a hang
+# Seconds; more is a hang: of computing, of doing nothing at all, of either. Processor time tells them apart: an honest
+# program may take many times longer on a busy machine.
+LONGEST, IDLE, AT_MOST = 120, 60, 900
+MOST_MEMORY = 6 << 30  # bytes of a program: beyond, it gets MemoryError, and the machine stays usable
+TICK = os.sysconf("SC_CLK_TCK")
 TRACEBACK = ("Traceback (most recent call last)", "reading failed:", "the image reader failed:")
 
 
 def load_everything() -> None:
     """So that no fork has to. No net is built and no thread started here."""
-    for name in ("caffe", "cv2", "features.run", "training.run", "train", "extract", "upgrade", "evaluate", "query",
-                 "make_lmdb", "mean_image", "cifar_table"):
+    for name in ("caffe", "cv2", "features.run", "features.adding", "training.run", "packing.run", "onnx_export.run",
+                 "train", "extract", "upgrade", "export", "package", "add", "evaluate", "query", "compare", "make_lmdb",
+                 "mean_image", "cifar_table", "fetch"):
         importlib.import_module(name)
     import cv2  # behind the imports of the programs
     cv2.setNumThreads(1)
@@ -46,22 +55,41 @@ def run_command(command: Command, folder: Path, log: Path) -> tuple[int | None, 
     child = os.fork()
     if child == 0:
         _be_the_program(command, folder, log)
-    started = time.monotonic()
+    started = moved = time.monotonic()
+    computed, looked = 0.0, started
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status), log.read_text(errors="replace")
-        if time.monotonic() - started > LONGEST:
-            os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return None, log.read_text(errors="replace")
+        now = time.monotonic()
+        if now - looked > 1:
+            looked, before, computed = now, computed, processor_time(child)
+            moved = now if computed != before else moved
+            if computed > LONGEST or now - moved > IDLE or now - started > AT_MOST:
+                os.killpg(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return None, log.read_text(errors="replace")
         time.sleep(0.01)
+
+
+def processor_time(session: int) -> float:
+    """Seconds that the living processes of a session have computed."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended
+        if int(fields[3]) == session:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICK
 
 
 def _be_the_program(command: Command, folder: Path, log: Path) -> None:
     status = 99
     try:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
         faulthandler.disable()
         os.chdir(folder)
         handle = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
@@ -69,6 +97,12 @@ def _be_the_program(command: Command, folder: Path, log: Path) -> None:
             os.dup2(handle, descriptor)
         sys.stdout = open(1, "w", buffering=1, closefd=False)
         sys.stderr = open(2, "w", buffering=1, closefd=False)
+        if command.program == "make":
+            os.chdir(words.NAME)
+            os.execvpe("make", ["make", *words.SET_UP, *command.arguments], words.environment())
+        sys.path.insert(0, str(folder))  # as a PYTHONPATH of the user's would: nets must not import from it
+        if command.set_up:
+            command.set_up()
         module = importlib.import_module(command.program)
         runner = sys.modules.get(module.run_program.__module__)
         arguments = list(command.arguments)
@@ -101,31 +135,41 @@ def _members(path: Path) -> str:
                     if member.filename != "meta.npy"])
 
 
-def judge(case: Case, good: Path, wanted: dict[str, str], rng) -> tuple[str, str]:
-    """(outcome, words): read, refused, traceback, silent, hang or harm."""
+def judge(case: Case, good: Path, wanted: Callable[[], dict[str, str]], rng: Random) -> tuple[str, str]:
+    """(outcome, words): read, refused, traceback, silent, hang or harm. wanted: results_of the good input."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "here"
-        shutil.copytree(good, folder)
+        shutil.copytree(good, folder, symlinks=True)
         case.change(folder / case.file, rng)
         before = digests(folder)
         status, said = run_command(case.command, folder, Path(place) / "log")
-        after = digests(folder)
-        changed = [name for name in before
-                   if before[name] != after.get(name) and not name.startswith(case.command.outputs)
-                   and not name.endswith("lock.mdb")]  # LMDB's table of readers
+        harm = harm_done(case, before, digests(folder), Path(place))
         if status is None:
             return "hang", said
-        if any(words in said for words in TRACEBACK) or status not in (0, 1, 2):
+        if any(each in said for each in TRACEBACK) or status not in (0, 1, 2):
             return "traceback", f"status {status}: {said}"
-        if changed:
-            return "harm", f"changed {changed[0]}"
+        if harm:
+            return "harm", f"{harm}: {said[-300:]}"
         if status:
-            return ("refused", said) if said.strip() else ("silent", "refused without a word")
+            fault = case.check_refused and case.check_refused(folder)
+            return ("refused", said) if said.strip() and not fault else ("silent", fault or "refused without a word")
         if case.expected == REFUSED:
             return "silent", f"read as if nothing were wrong: {said[-300:]}"
-        if case.expected == SAME and results_of(case.command, folder) != wanted:
-            return "silent", "another result than from the good input"
-        return "read", said
+        fault = case.check and case.check(folder)
+        if case.expected == SAME and results_of(case.command, folder) != wanted():
+            fault = "another result than from the good input"
+        return ("silent", fault) if fault else ("read", said)
+
+
+def harm_done(case: Case, before: dict[str, str], after: dict[str, str], place: Path) -> str | None:
+    """What was changed, removed or made outside the outputs. LMDB's table of readers does not count."""
+    free = (*case.command.outputs, *(f"{name}.partial" for name in case.command.outputs))
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name) and not name.startswith(free) and not name.endswith("lock.mdb") \
+                and "__pycache__" not in name:
+            return f"{'changed' if name in before else 'made'} {name}"
+    outside = sorted(path.name for path in place.iterdir() if path.name not in ("here", "log"))
+    return f"made ../{outside[0]}" if outside else None
 
 
 def count(outcomes: list[str]) -> str:
