@@ -97,11 +97,13 @@ TAKES_extract-cluster := $(A_RUN) $(CPU) CLUSTER TOKEN DATA PARTS OUT PROTOCOL G
 TAKES_compare-cifar := $(CPU) RUN BITS RELEASED EXPECTED DATA PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_test := PYTEST_OPTIONS REAL_DATA
 TAKES_torture := TORTURE_OPTIONS
+TAKES_test-cluster :=
 TAKES_torture-planted := TORTURE_OPTIONS
 TAKES_lint :=
 TAKES_gpu-check := NET DATA WEIGHTS GPU CAFFE_TESTS
 TAKES_bench := DATA
 TAKES_bench-eval := LARGE
+TAKES_bench-cluster := CLUSTER TOKEN
 TAKES_bench-serve := $(A_RUN) $(CPU) LARGE
 TAKES_yahoo1m-size := YAHOO_OPTIONS
 NEEDS_query := IMAGE
@@ -111,6 +113,7 @@ NEEDS_export := OUT
 NEEDS_package := OUT
 NEEDS_add := IMAGES
 NEEDS_cluster-node := CLUSTER
+NEEDS_bench-cluster := CLUSTER
 NEEDS_extract-cluster := CLUSTER PARTS
 
 DOLLAR := $$
@@ -369,7 +372,7 @@ extract-cluster: .venv/.cluster $(CAFFE_READY)  ## features of a run by the node
 ##@ Compare
 # RELEASED= names any caffemodel of this family; only the 48-bit one has an address. EXTRACT_OPTIONS= is for models with
 # other layer names (--net deploy.prototxt --latent-blob name --feature-blob name).
-.PHONY: compare-cifar released-model bench bench-eval bench-serve yahoo1m-size
+.PHONY: compare-cifar released-model bench bench-eval bench-serve bench-cluster yahoo1m-size
 RELEASED_DIR := runs/released_$(BITS)
 RELEASED_FILE := "$${RELEASED:-$(FETCHED)/KevinNet_CIFAR10_48.caffemodel}"
 released-model: .venv/.requirements
@@ -394,13 +397,19 @@ bench-serve: finished-run .venv/.serve $(CAFFE_READY)  ## the server under 1, 8 
 	@$(SERVER) eval/bench_serve.py --run $(RUN_DIR) $${LARGE:+--large "$$LARGE"} \
 	    --net $(NET_PROCESS) --run $(RUN_DIR) --gpu none $(ON_CPU)
 
+bench-cluster: .venv/.cluster  ## a query and a batch on a cluster (CLUSTER=) beside this machine
+	@$(PYTHON) eval/bench_cluster.py $(WHICH_CLUSTER) $${TOKEN:+--token "$$TOKEN"}
+
 yahoo1m-size: .venv/.requirements  ## the paper's largest experiment in its size, on made-up features (12 GB of disk)
 	@$(PYTHON) eval/bench_yahoo1m.py --out build/yahoo1m $(YAHOO_OPTIONS)
 
 ##@ Check
-.PHONY: test torture torture-planted lint gpu-check gpu-checked
+.PHONY: test test-cluster torture torture-planted lint gpu-check gpu-checked
 test: $(CAFFE_READY) .venv/.test  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile tests $(PYTEST_OPTIONS)
+
+test-cluster: .venv/.cluster  ## search on a cluster of this machine while its nodes are killed and stopped: under 5 minutes
+	@$(PYTHON) tests/cluster/trial.py
 
 torture: $(CAFFE_READY) .venv/.test  ## bad inputs by the thousand, kills, full disks: about 30 minutes (TORTURE_OPTIONS=, e.g. --seed 2)
 	@cd tests && ../$(PYTHON) -m torture --examples 500 $(TORTURE_OPTIONS)

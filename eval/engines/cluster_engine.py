@@ -232,7 +232,6 @@ class ClusterEngine(Engine):
         except self.ray.exceptions.RayActorError as error:
             course.fault = fault_of(error)
             self.copies.is_silent(place)
-            self.copies.renew(place)
             course.since = -1.0
         except self.ray.exceptions.RayError as error:
             course.fault = fault_of(error)

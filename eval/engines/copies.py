@@ -1,7 +1,9 @@
 """The actors of a database's shards: where each copy lives, which of them answers, and which is left alone for now."""
 
 import itertools
+import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from nodes.connect import RESOURCE, SHARE
 LOAD_S = 120.0      # for all actors together: files are read and checked
 MOST_COPIES = 2     # unless asked otherwise
 RENEW_S = 10.0
+LOOK_S = 0.2        # between two looks for copies that were silent
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,11 @@ class Copies:
         nodes = self.nodes()
         self.copies = checked_copies(copies, len(nodes), address)
         self.places = [Place(shard, copy) for shard in range(len(manifest.shards)) for copy in range(self.copies)]
+        self.told: dict[Place, dict] = {}
         self.handles = {place: self.handle(place, nodes) for place in self.places}
-        self.silent: dict[Place, object] = {}       # place: a ping that tells when it is back
+        self.silent: dict[Place, object] = {}       # place: a call that tells when it is back
         self.turn = itertools.count()
+        self.healer: threading.Thread | None = None
         self.lock = threading.Lock()
         self.told = self._described()
 
@@ -54,11 +59,18 @@ class Copies:
         nodes = self.nodes() if nodes is None else nodes
         options = {}
         if nodes:
-            node = nodes[(place.shard + place.copy) % len(nodes)]
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=True)
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(self._node_for(place, nodes), soft=True)
         return self.actor_class.options(name=f"{self.manifest.name}/{place.shard}/{place.copy}", get_if_exists=True,
                                         lifetime="detached", **options).remote(
             str(self.directory), self.manifest.name, place.shard)
+
+    def _node_for(self, place: Place, nodes: list[str]) -> str:
+        """The place's own node, or the next that holds no other copy of the shard."""
+        order = [nodes[(place.shard + place.copy + step) % len(nodes)] for step in range(len(nodes))]
+        return next((node for node in order if node not in self._nodes_of_others(place)), order[0])
+
+    def _nodes_of_others(self, place: Place) -> set[str]:
+        return {told["node"] for other, told in self.told.items() if other.shard == place.shard and other != place}
 
     def _described(self) -> dict[Place, dict]:
         """What each copy says of itself. EvalError where no copy of a shard can be loaded, or is of other code."""
@@ -87,35 +99,60 @@ class Copies:
         """The copy to ask next: one that is not silent, in turn; the least bad where all are."""
         with self.lock:
             turn = next(self.turn)
-            self._look_for_returned()
         order = [Place(shard, (turn + copy) % self.copies) for copy in range(self.copies)]
         return min(order, key=lambda place: (place in but, place in self.silent))
 
     def is_silent(self, place: Place):
-        """Leave a copy alone until it answers a ping."""
+        """Leave a copy alone until it tells that it has its shard. Asking for that is no query's business."""
         with self.lock:
-            if place not in self.silent:
-                self.silent[place] = self.handles[place].ping.remote()
+            if place in self.silent:
+                return
+            self.silent[place] = None
+            if self.healer is None or not self.healer.is_alive():
+                self.healer = threading.Thread(target=self._heal, daemon=True)
+                self.healer.start()
 
     def renew(self, place: Place):
         """Ask for the actor again: it is started anew where it has ended for good."""
         self.handles[place] = self.handle(place)
 
-    def _look_for_returned(self):
-        for place, ping in list(self.silent.items()):
-            if not self.ray.wait([ping], timeout=0)[0]:
-                continue
-            try:
-                self.ray.get(ping, timeout=0.1)
-                del self.silent[place]
-            except self.ray.exceptions.RayError:
-                self.silent[place] = self.handles[place].ping.remote()
+    def _heal(self):
+        """Look for the silent copies until all are back, or the connection is gone."""
+        while self.silent and self.ray.is_initialized():
+            for place in list(self.silent):
+                try:
+                    self._look_at(place)
+                except Exception as error:  # of Ray, of whatever kind: the next round tries again
+                    print(f"cluster: shard {place.shard}, copy {place.copy}: {fault_of(error)}", file=sys.stderr)
+            time.sleep(LOOK_S)
+
+    def _look_at(self, place):
+        asked = self.silent[place]
+        if asked is not None and not self.ray.wait([asked], timeout=0)[0]:
+            return
+        try:
+            if asked is not None:
+                self.told[place] = self.ray.get(asked, timeout=0.1)
+                if not self._is_crowded(place):
+                    with self.lock:
+                        del self.silent[place]
+                    return
+                self.ray.kill(self.handles[place], no_restart=True)     # Ray started it again beside the other copy
+        except self.ray.exceptions.RayError:
+            pass
+        self.renew(place)
+        self.silent[place] = self.handles[place].describe.remote()
+
+    def _is_crowded(self, place):
+        """Whether a copy lives on the node of another one although there is a node without any."""
+        others = self._nodes_of_others(place)
+        return self.told[place]["node"] in others and bool(set(self.nodes()) - others)
 
     def rebalance(self) -> int:
         """Move copies to the nodes where a new start would put them, one at a time. How many were moved."""
         nodes, moved = self.nodes(), 0
         for place in self.places:
-            wanted = nodes[(place.shard + place.copy) % len(nodes)]
+            wanted = self._node_for(place, nodes)
             if place in self.told and self.told[place]["node"] == wanted:
                 continue
             self.ray.kill(self.handles[place], no_restart=True)

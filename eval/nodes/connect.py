@@ -38,6 +38,8 @@ def connect(address: Address, token: Path | None = None):
     check_installed()
     import ray  # reads the environment, and one machine does without it
 
+    if ray.is_initialized() and ray.get_runtime_context().gcs_address == str(address):
+        return ray      # one connection a process
     said = ""
     with _stderr_kept() as kept:
         try:

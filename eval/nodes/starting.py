@@ -79,7 +79,7 @@ def start_node(address: Address, token: Path | None, options: NodeOptions) -> Re
         host = options.host or own_address(address)
         words = ["--address", str(address), "--node-ip-address", host, "--num-cpus",
                  str(options.threads or default_threads()), "--resources", json.dumps({RESOURCE: 1})]
-        return _start("node", address, host, token, words, options, {})
+        return _start("node", address, host, token, words, options, HEALTH)
 
 
 @contextmanager
