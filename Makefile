@@ -32,14 +32,15 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= IMAGES=             add: a file, a directory or a list of images
 #= PORT=8000 HOST=     serve, cluster-head (6379): where; HOST= another address than this machine's own, with a token
 #= PACKAGE=            query, serve: a folder that make package made, in place of a run
-#= CLUSTER=host:port   cluster-node, cluster-status, cluster-stop, extract-cluster: a cluster, by the address of its head
+#= CLUSTER=host:port   of a cluster's head: search or extract there; cluster-node, -status, -stop, -rebalance
+#= SHARDS=4            shards: so many
 #= PARTS=              extract-cluster: how many parts the images are cut into; a part of some minutes is a good one
 #= TOKEN=              file with that cluster's token, where this checkout did not start its head
 #= FILE= OUT=          upgrade, export, package: the file to read and the one (or the folder) to write
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
 #= LARGE=              bench-eval: also a database of this many images
 #= DATA_OPTIONS= TRAIN_OPTIONS= EXTRACT_OPTIONS= EVAL_OPTIONS= EXPORT_OPTIONS= PACKAGE_OPTIONS= PYTEST_OPTIONS=
-#= YAHOO_OPTIONS=
+#= YAHOO_OPTIONS= SHARDS_OPTIONS=
 #=                     further words for a program, read as the shell reads them (--help of the program lists them)
 NET_GIVEN := $(NET)
 DATASET_GIVEN := $(DATASET)
@@ -53,7 +54,8 @@ PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
 # Not what depends on others: an inner make decides anew, by the DATASET and NET that it is given.
 EXPORTED := BITS DATA WEIGHTS GPU SEED ITERS ITER_SIZE SCHEDULE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
-    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE IMAGES CLUSTER TOKEN PARTS
+    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE IMAGES CLUSTER TOKEN SHARDS \
+    PARTS
 export $(EXPORTED)
 
 # What each target takes: others are refused, so that `make demo BITS=12` does not quietly train 48 bits. Targets that
@@ -77,15 +79,17 @@ TAKES_databases := $(EXPERIMENT)
 TAKES_trained := $(EXPERIMENT)
 TAKES_features := $(EXPERIMENT)
 TAKES_experiment := $(EXPERIMENT)
-TAKES_evaluate := $(A_RUN) EVAL_OPTIONS
+TAKES_evaluate := $(A_RUN) CLUSTER TOKEN EVAL_OPTIONS
 TAKES_es-pretrained := $(A_RUN) $(CPU) WEIGHTS PRETRAINED_BLOB PROTOCOL GPU EXTRACT_OPTIONS EVAL_OPTIONS
-TAKES_query := $(A_RUN) $(CPU) IMAGE PACKAGE PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_query := $(A_RUN) $(CPU) CLUSTER TOKEN IMAGE PACKAGE PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_add := $(A_RUN) $(CPU) IMAGES GPU
-TAKES_serve := $(A_RUN) $(CPU) PACKAGE PORT HOST PROTOCOL GPU EXTRACT_OPTIONS
+TAKES_serve := $(A_RUN) $(CPU) CLUSTER TOKEN PACKAGE PORT HOST PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_package := $(A_RUN) OUT PACKAGE_OPTIONS
 TAKES_export := $(A_RUN) FILE OUT EXPORT_OPTIONS
 TAKES_upgrade := FILE OUT
+TAKES_shards := $(A_RUN) OUT SHARDS SHARDS_OPTIONS
 TAKES_cluster-head := PORT HOST
+TAKES_cluster-rebalance := $(A_RUN) CLUSTER TOKEN OUT
 TAKES_cluster-node := CLUSTER TOKEN HOST THREADS
 TAKES_cluster-status := CLUSTER TOKEN
 TAKES_cluster-stop := CLUSTER
@@ -93,6 +97,7 @@ TAKES_extract-cluster := $(A_RUN) $(CPU) CLUSTER TOKEN DATA PARTS OUT PROTOCOL G
 TAKES_compare-cifar := $(CPU) RUN BITS RELEASED EXPECTED DATA PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_test := PYTEST_OPTIONS REAL_DATA
 TAKES_torture := TORTURE_OPTIONS
+TAKES_torture-planted := TORTURE_OPTIONS
 TAKES_lint :=
 TAKES_gpu-check := NET DATA WEIGHTS GPU CAFFE_TESTS
 TAKES_bench := DATA
@@ -282,9 +287,12 @@ features: $(FEATURES)
 experiment: $(RESULTS)
 
 PRETRAINED = $(if $(wildcard $(RUN_DIR)/pretrained/test/meta.json),--pretrained-features $(RUN_DIR)/pretrained)
+# On a cluster the shards of the run are searched; they are cut where there are none yet.
+SEARCHED := $(if $(value CLUSTER),.venv/.cluster $(if $(value PACKAGE),,shards))
+CLUSTERED := $${CLUSTER:+--cluster "$$CLUSTER"} $${TOKEN:+--token "$$TOKEN"}
 EVALUATE = $(PYTHON) eval/evaluate.py --features $(RUN_DIR)/features --out $(RUN_DIR)/eval $(PRETRAINED)
-evaluate: .venv/.requirements  ## evaluate the features of RUN= again, without Caffe (EVAL_OPTIONS=, e.g. --score-only)
-	@$(EVALUATE) $(EVAL_OPTIONS)
+evaluate: .venv/.requirements $(SEARCHED)  ## evaluate the features of RUN= again, without Caffe (EVAL_OPTIONS=, e.g. --score-only)
+	@$(EVALUATE) $(CLUSTERED) $(EVAL_OPTIONS)
 
 # The paper's "AlexNet" search. Weights that end below fc7 are ranked by the last blob they reach, pool5 say.
 es-pretrained: finished-run $(CAFFE_READY)  ## add the paper's fourth search to a run: fc7 of the net before fine-tuning
@@ -302,9 +310,9 @@ finished-run:
 ASKED_MODEL := $(if $(value PACKAGE),--package "$$PACKAGE",--run $(RUN_DIR))
 ASKED_CODES := $(if $(value PACKAGE),--package "$$PACKAGE",--features $(RUN_DIR)/features)
 ANSWERS := $(if $(value PACKAGE),build/query,$(RUN_DIR)/query)
-query: $(if $(value PACKAGE),,finished-run) $(CAFFE_READY)  ## ask a run (RUN=) or package (PACKAGE=) about new images: IMAGE=file, directory or list
+query: $(if $(value PACKAGE),,finished-run) $(SEARCHED) $(CAFFE_READY)  ## ask a run (RUN=) or package (PACKAGE=) about new images: IMAGE=file, directory or list
 	@$(EXTRACT) $(ASKED_MODEL) --images "$$IMAGE" --out $(ANSWERS)/features $(EXTRACT_OPTIONS)
-	@$(PYTHON) eval/query.py --queries $(ANSWERS)/features $(ASKED_CODES) --out $(ANSWERS)
+	@$(PYTHON) eval/query.py --queries $(ANSWERS)/features $(ASKED_CODES) --out $(ANSWERS) $(CLUSTERED)
 
 add: finished-run $(CAFFE_READY)  ## add images to a run's database: RUN= IMAGES=file, directory or list
 	@$(CAFFE_PYTHON) python/add.py --run $(RUN_DIR) --images "$$IMAGES" --gpu "$${GPU%%,*}" $(ON_CPU)
@@ -315,8 +323,8 @@ package: finished-run $(CAFFE_READY)  ## a run to hand on, net to model card, in
 # Searches run side by side, each on one thread; the net has a process of its own.
 SERVER := OPENBLAS_NUM_THREADS=1 $(PYTHON)
 NET_PROCESS = env -u OPENBLAS_NUM_THREADS $(CAFFE_PYTHON) python/embed.py
-serve: $(if $(value PACKAGE),,finished-run) .venv/.serve $(CAFFE_READY)  ## a page and an API to search by looking: RUN=demo (or PACKAGE=) PORT=8000
-	@$(SERVER) eval/serve.py $(ASKED_CODES) --port "$${PORT:-8000}" $${HOST:+--host "$$HOST"} \
+serve: $(if $(value PACKAGE),,finished-run) .venv/.serve $(SEARCHED) $(CAFFE_READY)  ## a page and an API to search by looking: RUN=demo (or PACKAGE=) PORT=8000
+	@$(SERVER) eval/serve.py $(ASKED_CODES) --port "$${PORT:-8000}" $${HOST:+--host "$$HOST"} $(CLUSTERED) \
 	    --net $(NET_PROCESS) $(ASKED_MODEL) $(if $(value PACKAGE),,--images-of $(RUN_DIR)/features) \
 	    --protocol "$$PROTOCOL" --gpu "$${GPU%%,*}" $(ON_CPU) $(EXTRACT_OPTIONS)
 
@@ -328,7 +336,7 @@ upgrade: $(CAFFE_READY)  ## bring a net, solver or caffemodel of an older Caffe 
 
 ##@ Several machines
 # Ray, on each machine the same versions; eval/README.md, A cluster.
-.PHONY: cluster-head cluster-node cluster-status cluster-stop
+.PHONY: shards cluster-rebalance cluster-head cluster-node cluster-status cluster-stop
 WHICH_CLUSTER = $${CLUSTER:+--cluster "$$CLUSTER"}
 cluster-head: .venv/.cluster  ## start a cluster's head on this machine (HOST= where others are to reach it, PORT=6379)
 	@$(PYTHON) eval/cluster.py head $${PORT:+--port "$$PORT"} $${HOST:+--host "$$HOST"}
@@ -342,6 +350,14 @@ cluster-status: .venv/.cluster  ## nodes of a cluster, and what was started from
 
 cluster-stop: .venv/.cluster  ## end the nodes that were started from here (CLUSTER=, else this machine's), and no others
 	@$(PYTHON) eval/cluster.py stop $(WHICH_CLUSTER)
+
+shards: finished-run .venv/.requirements  ## cut a run's database into shards for a cluster: RUN= (OUT=folder SHARDS=4)
+	@$(PYTHON) eval/shards.py --features $(RUN_DIR)/features $(if $(filter shards,$(MAKECMDGOALS)),$${OUT:+--out "$$OUT"}) \
+	    $${SHARDS:+--shards "$$SHARDS"} $(SHARDS_OPTIONS)
+
+cluster-rebalance: .venv/.cluster  ## spread the shards of RUN= over the nodes that there are now (CLUSTER=)
+	@$(PYTHON) eval/cluster.py rebalance $(WHICH_CLUSTER) $${TOKEN:+--token "$$TOKEN"} \
+	    --shards "$${OUT:-$(RUN_DIR)/shards}"
 
 # Features of a run's database by all nodes; DATA= as below data/, OUT= where it is no folder of databases.
 .PHONY: extract-cluster
@@ -382,12 +398,15 @@ yahoo1m-size: .venv/.requirements  ## the paper's largest experiment in its size
 	@$(PYTHON) eval/bench_yahoo1m.py --out build/yahoo1m $(YAHOO_OPTIONS)
 
 ##@ Check
-.PHONY: test torture lint gpu-check gpu-checked
+.PHONY: test torture torture-planted lint gpu-check gpu-checked
 test: $(CAFFE_READY) .venv/.test  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile tests $(PYTEST_OPTIONS)
 
-torture: $(CAFFE_READY)  ## bad inputs by the hundred, kills, full disks: about 25 minutes (TORTURE_OPTIONS=, e.g. --seed 2)
-	@cd tests && ../$(PYTHON) -m torture $(TORTURE_OPTIONS)
+torture: $(CAFFE_READY) .venv/.test  ## bad inputs by the thousand, kills, full disks: about 30 minutes (TORTURE_OPTIONS=, e.g. --seed 2)
+	@cd tests && ../$(PYTHON) -m torture --examples 500 $(TORTURE_OPTIONS)
+
+torture-planted: $(CAFFE_READY) .venv/.test  ## known defects planted again in a copy, one by one: make torture has to find each
+	@cd tests && ../$(PYTHON) -m torture.planted $(TORTURE_OPTIONS)
 
 lint: .venv/.dev  ## ruff, with the rules of pyproject.toml
 	@.venv/bin/ruff check .

@@ -3,6 +3,7 @@
     .venv/bin/python eval/cluster.py head --port 6379                       # on one machine
     .venv/bin/python eval/cluster.py node --cluster 127.0.0.1:6379          # on each, one after the other
     .venv/bin/python eval/cluster.py status --cluster 127.0.0.1:6379
+    .venv/bin/python eval/cluster.py rebalance --cluster 127.0.0.1:6379 --shards runs/demo/shards
     .venv/bin/python eval/cluster.py stop --cluster 127.0.0.1:6379          # what was started from this checkout
 
 `make cluster-head` and the like call it so. Nothing listens beyond this machine unless --host says so.
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from basics.program import EvalError, positive, run_program
+from engines.cluster_engine import ClusterEngine
 from nodes.address import DEFAULT_PORT, LOOPBACK, Address, numbers_of, parse_address
 from nodes.connect import RESOURCE, connect
 from nodes.starting import NodeOptions, end_records, living, records_of, start_head, start_node
@@ -39,7 +41,8 @@ def parse_arguments(argv: list[str] | None) -> ClusterOptions:
         f"(default: {LOOPBACK} for the head, for a node the one that reaches the head)")
     add("--token", type=Path, help="file with the cluster's token (default: the one below build/cluster)")
     add("--threads", type=positive, help="node: processors that it offers (default: those available)")
-    add("--shards", type=Path, help="node: its own copy of shards, where it does not see the client's")
+    add("--shards", type=Path,
+        help="node: its own copy of shards, where it does not see the client's; rebalance: which")
     add("--store-mib", type=positive, default=NodeOptions.store_mib,
         help="shared memory for replies on their way (default: %(default)s MiB)")
     given = parser.parse_args(argv)
@@ -94,7 +97,18 @@ def stop(options: ClusterOptions) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[ClusterOptions], int]] = {"head": head, "node": node, "status": status, "stop": stop}
+def rebalance(options: ClusterOptions) -> int:
+    if not options.node.shards:
+        raise EvalError("rebalance: --shards names the shards that are to be spread (make cluster-rebalance RUN=)")
+    engine = ClusterEngine(options.cluster, options.node.shards, token=options.token)
+    moved = engine.copies.rebalance()
+    print(f"{moved} of {len(engine.copies.places)} copies of shards were moved, {engine.describe()['nodes']} nodes "
+          "hold them now")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[ClusterOptions], int]] = {"head": head, "node": node, "status": status, "stop": stop,
+                                                        "rebalance": rebalance}
 
 
 def main(argv: list[str] | None = None) -> int:

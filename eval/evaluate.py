@@ -12,6 +12,7 @@ from pathlib import Path
 
 from basics.files import locked_folder, write_json
 from basics.program import positive, run_program
+from engines.choice import add_arguments, cluster_of
 from measures.baselines import METHODS
 from measures.evaluation import Evaluation, EvaluationOptions, load_evaluation
 from measures.results import score
@@ -19,8 +20,9 @@ from measures.saved import is_current, load_lists, save_codes, search_and_save, 
 from pages.parts import page_key
 from pages.report import write_report
 from pages.summary import evaluation_summary
+from search.engine import POOL_SHARE, POOL_WANTED
 from search.protocols import PROTOCOLS, Protocol
-from search.searches import POOL_SHARE, POOL_WANTED, SEARCHES
+from search.searches import SEARCHES
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,12 +55,14 @@ def evaluate(evaluation: Evaluation) -> dict:
 def parse_arguments(argv: list[str] | None) -> EvaluationOptions:
     """The options, resolved as far as they go without the features."""
     given = make_parser().parse_args(argv)
+    cluster = cluster_of(given, given.features)
     return EvaluationOptions(
         features=given.features, out=given.out, run=given.run or given.features.parent, protocol=chosen_protocol(given),
         pretrained_features=given.pretrained_features, searches=given.search and tuple(dict.fromkeys(given.search)),
         radius=given.radius, pool_min=given.pool_min, sweep=given.sweep,
         baselines=given.baselines and tuple(dict.fromkeys(given.baselines)), report=given.report,
-        score_only=given.score_only, if_changed=given.if_changed, threads=given.threads)
+        score_only=given.score_only, if_changed=given.if_changed, threads=given.threads,
+        make_engine=cluster and cluster.exact_engine)
 
 
 def chosen_protocol(given: argparse.Namespace) -> Protocol:
@@ -95,6 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
     again.add_argument("--if-changed", action="store_true",
                        help="keep what --out holds if it was made from these features and options")
     add("--threads", type=positive, help="default: the processors available")
+    add_arguments(add)
     return parser
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from basics.files import locked_folder, write_json
 from basics.program import EvalError, run_program
+from engines.choice import ClusterChoice, add_arguments, cluster_of
 from pages.answers_page import write_page
 from pages.summary import answer_line
 from search.answers import TOP_K, answer, load_queries, results_radius, run_radius
@@ -31,6 +32,7 @@ class QueryOptions:
     out: Path
     top_k: int
     radius: int | None
+    cluster: ClusterChoice | None
 
 
 def parse_arguments(argv: list[str] | None) -> QueryOptions:
@@ -44,7 +46,10 @@ def parse_arguments(argv: list[str] | None) -> QueryOptions:
     add("--top-k", type=int, default=TOP_K, help="results an image (default: %(default)s)")
     add("--radius", type=int, help="T: pool = Hamming distance < T (default: that of the run's evaluation, "
         "else the smallest with 100 images for nine of ten queries)")
-    options = QueryOptions(**vars(parser.parse_args(argv)))
+    add_arguments(add)
+    given = parser.parse_args(argv)
+    options = QueryOptions(given.queries, given.features, given.package, given.out, given.top_k, given.radius,
+                           cluster_of(given, given.features))
     if options.top_k < 1:
         raise EvalError(f"--top-k {options.top_k}: give at least 1")
     return options
@@ -58,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     check_pair(queries, database)
     radius = default_radius(options) if options.radius is None else options.radius
     with locked_folder(options.out):
-        answers = answer(queries, database, options.top_k, radius)
+        engine = options.cluster and options.cluster.engine(database)
+        answers = answer(queries, database, options.top_k, radius, engine=engine)
         write_json(options.out / "answers.json", answers)
         write_page(options.out / "answers.html", answers, queries, database)
     for entry in answers:

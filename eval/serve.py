@@ -17,6 +17,7 @@ from basics.program import EvalError, run_program
 # isort: split
 import uvicorn
 
+from engines.choice import add_arguments, cluster_of
 from serving.app import make_app
 from serving.gate import Address, address_for
 from serving.options import ServeOptions
@@ -36,28 +37,40 @@ def parse_arguments(argv: list[str] | None) -> ServeOptions:
     add("--port", type=int, default=8000, help="default: %(default)s")
     add("--host", help="an address of this machine that others reach; a token is made and needed then "
         "(default: 127.0.0.1, which only this machine reaches, without a token)")
+    add_arguments(add)
     add("--net", nargs=argparse.REMAINDER, default=[],
         help="last: the command that starts the net's process; it speaks the frames of python/README.md")
     given = parser.parse_args(argv)
     if not 0 <= given.port <= 65535:
         raise EvalError(f"--port {given.port} (PORT=): give 1 to 65535, or 0 for any that is free")
     place = package_place(given.package) if given.package else run_place(given.features)
-    return ServeOptions(place, given.port, given.host or None, tuple(given.net))
+    cluster = cluster_of(given, given.features)
+    return ServeOptions(place, given.port, given.host or None, tuple(given.net), cluster and cluster.engine)
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parse_arguments(argv)
     listening = listen(options)
     address = address_for(options.host, listening.getsockname()[1])
-    app = make_app(options, address)
+    lost = []
+
+    def gone(error: EvalError):
+        """The cluster is gone: end, so that what supervises this process starts it again."""
+        lost.append(error)
+        server.should_exit = True
+
+    app = make_app(options, address, gone)
     announce(address)
     config = uvicorn.Config(app, http=PatientProtocol, ws="none", lifespan="on", log_level="warning", access_log=False,
                             limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=5, timeout_graceful_shutdown=3,
                             server_header=False, proxy_headers=False, h11_max_incomplete_event_size=16384)
+    server = uvicorn.Server(config)
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        server.run(sockets=[listening])
     except KeyboardInterrupt:   # the way to stop it
         pass
+    if lost:
+        raise lost[0]
     print("serve: stopped")
     return 0
 

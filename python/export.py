@@ -17,6 +17,7 @@ from typing import TextIO
 from nets.blobs import FC7, OWN
 from onnx_export.options import ExportOptions
 from process.errors import DriverError
+from process.files import refuse_existing
 from process.guard import run_guarded
 from process.program import run_program
 from process.run_folder import RunFolder
@@ -55,6 +56,7 @@ def work(options: ExportOptions) -> int:
             raise DriverError(f"{error}: export needs the packages onnx and onnxruntime (make setup installs what "
                               "requirements.txt names)") from None
         export(options, console)
+    refuse_existing(options.out)  # before a log is begun beside it
     return run_guarded(in_child, options.beside("caffe.log"), "export")
 
 

@@ -32,11 +32,12 @@ ROOMS = {
     "eval/basics": (),
     "eval/search": ("basics",),
     "eval/nodes": ("basics",),
+    "eval/engines": ("basics", "search", "nodes"),
     "eval/measures": ("basics", "search"),
     "eval/pages": ("basics", "search", "measures"),
     "eval/serving": ("basics", "search", "measures", "pages"),
     "eval/benchmarks": ("basics", "search", "measures"),
-    "eval": ("basics", "search", "nodes", "measures", "pages", "serving", "benchmarks"),
+    "eval": ("basics", "search", "nodes", "engines", "measures", "pages", "serving", "benchmarks"),
 }
 FOLDERS = sorted({room.split("/")[0] for room in ROOMS})
 FILES = [path for room in ROOMS for path in sorted((REPO / room).glob("*.py"))]

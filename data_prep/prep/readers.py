@@ -16,6 +16,8 @@ LARGEST_LABEL = 2**31 - 1  # a Datum's
 
 def read_bytes(path: Path) -> bytes:
     """Content of a file. OSError when there is none, PrepError for a folder, FIFO or device, which may never end."""
+    if "\0" in str(path):
+        raise PrepError(f"{str(path)!r} has a zero byte, which no name of a file has; correct what names it")
     if not stat.S_ISREG(path.stat().st_mode):
         raise PrepError(f"{path}: no file but a folder, a FIFO or a device; name a file that lies on a disk")
     return path.read_bytes()

@@ -12,8 +12,8 @@ from measures.average_precision import score_ranking
 from measures.cost import measure_cost
 from search.coarse import CodeIndex
 from search.codes import pack
+from search.engine import default_radius
 from search.fine import Fc7Index, exhaustive, hierarchical, query_block
-from search.searches import default_radius
 
 TOP_K = 1000
 MANY = 100

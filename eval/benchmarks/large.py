@@ -12,8 +12,8 @@ from basics.rows import block_slices
 from benchmarks.made_up import synthetic
 from search.coarse import CodeIndex
 from search.codes import pack
+from search.engine import default_radius
 from search.fine import Fc7Index, exhaustive, hierarchical
-from search.searches import default_radius
 
 TOP_K = 1000
 FINE_TOP_K = 10

@@ -135,7 +135,7 @@ class Server:
 
 def radius_for(asked: AskedDatabase, split: Split, rows: np.ndarray) -> int:
     """The smallest T that leaves POOL images in the median query's pool."""
-    nearest = asked.code_index.search(split_codes(split, rows), min(POOL, len(split)))[1]
+    nearest = asked.engine.search(split_codes(split, rows), min(POOL, len(split)))[1]
     return int(np.median(nearest[:, -1])) + 1
 
 

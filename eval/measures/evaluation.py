@@ -4,12 +4,14 @@ Labels, class names and whatever else only scoring or the report reads make list
 results.json and the report alone.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 from basics.program import EvalError
 from measures.baselines import possible_methods
+from search.engine import Engine
 from search.feature_set import Split, load_features
 from search.made_from import array_digest, file_digest, json_digest, split_digest
 from search.protocols import Protocol
@@ -22,7 +24,10 @@ VERSION = 4   # of what results.json and the report hold: raise it when either c
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What evaluate.py was asked for. None leaves the choice to the features (searches, baselines) or the search."""
+    """What evaluate.py was asked for. None leaves the choice to the features (searches, baselines) or the search.
+
+    make_engine: gives what searches the database, None for this machine. It changes no result, so it is in no key.
+    """
 
     features: Path
     out: Path
@@ -38,6 +43,7 @@ class EvaluationOptions:
     score_only: bool = False
     if_changed: bool = False
     threads: int | None = None
+    make_engine: Callable[[Split], Engine] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,8 +135,11 @@ class Evaluation:
 
 def load_evaluation(options: EvaluationOptions) -> Evaluation:
     """Read the features and settle what is searched. EvalError for features that do not allow what was asked for."""
-    retrievals = Retrievals(*load_features(options.features))
+    retrievals = Retrievals(*load_features(options.features), options.make_engine)
     retrieval = retrievals.by(options.protocol)
+    if options.make_engine and len(retrieval.database.joining):
+        raise EvalError("--cluster (CLUSTER=): by this protocol test images join the database, but shards hold the "
+                        "training images alone: leave the cluster out")
     searches = chosen_searches(options, retrieval)
     pretrained = load_pretrained(options.pretrained_features, retrieval) if "es-pretrained" in searches else None
     return Evaluation(options, retrievals, retrieval, pretrained, searches, chosen_baselines(options, retrieval))

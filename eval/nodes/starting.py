@@ -20,6 +20,7 @@ from nodes.connect import RESOURCE, check_installed, environment
 from nodes.processes import MARK, end, marked
 
 UP_S = 90.0             # a node that is not up in this time is given up
+STARTS = 4              # attempts, where the machine is too busy for Ray's patience
 QUEUE_S = 300.0         # so long a node waits for others that start on this machine
 STORE_MIB = 512         # of shared memory a node's object store may take: replies pass through it, shards do not
 # AF_UNIX takes paths of 107 characters, of which Ray adds session_2026-01-01_00-00-00_123456_1234567/sockets/...
@@ -105,7 +106,20 @@ def _is_locked():
         return True
 
 
-def _start(role, address, host, token, words, options, more):
+class NotYet(EvalError):
+    """A node that Ray gave up because its parts took more than the 30 s that it allows them."""
+
+
+def _start(role, *arguments):
+    for left in reversed(range(STARTS)):
+        try:
+            return _start_once(role, *arguments)
+        except NotYet:
+            if not left:
+                raise
+
+
+def _start_once(role, address, host, token, words, options, more):
     folder = temporary_folder()
     number = 1 + max((int(path.stem.partition("-")[2]) for path in records_of(address)), default=0)
     mark = f"{address}/{number}/{folder.name}"
@@ -137,7 +151,8 @@ def _wait_until_up(process, record, path):
             said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-6:]
             end_record(path)
             why = "ended" if process.returncode is not None else f"was not up after {UP_S:.0f} s"
-            raise EvalError(f"the {record.role} at {record.host} {why}: {told(said)}")
+            kind = NotYet if any("timed out during startup" in line for line in said) else EvalError
+            raise kind(f"the {record.role} at {record.host} {why}: {told(said)}")
         time.sleep(0.1)
 
 

@@ -1,7 +1,6 @@
 """The two-stage answer of a run for new images."""
 
 from collections import Counter
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -10,10 +9,9 @@ import numpy as np
 from basics.files import read_json
 from basics.program import EvalError
 from search.coarse import CodeIndex
+from search.engine import Engine, ThisMachine
 from search.feature_set import Split, holds_codes, load_split
-from search.fine import Fc7Index, FineResult, hierarchical
-from search.kernels import timed
-from search.searches import POOL_WANTED, default_radius
+from search.fine import Fc7Index
 
 TOP_K = 10
 
@@ -35,63 +33,36 @@ def results_radius(results: Path) -> int | None:
     return read_json(results).get("two_stage", {}).get("radius")
 
 
-@dataclass(frozen=True, eq=False)
-class Lists:
-    """What was found for Q queries. nearest: ids (Q, n) and Hamming distances of the coarse search, n at least top_k.
-
-    fine: FineResult of the second stage, None without fc7. seconds: {"coarse"}, and {"fine"} where there was one.
-    hamming: all distances (1, N) of a single query, None for more.
-    """
-
-    nearest: tuple[np.ndarray, np.ndarray]
-    radius: int
-    fine: FineResult | None
-    seconds: dict[str, float]
-    hamming: np.ndarray | None = None
-
-
 class AskedDatabase:
-    """A database that new images are compared with: its indexes are built once."""
+    """A database that new images are compared with, by an engine; on this machine its indexes are built once."""
 
-    def __init__(self, database: Split):
+    def __init__(self, database: Split, engine: Engine | None = None):
         self.split = database
-        self.code_index = CodeIndex(database.packed())
+        self.engine = engine or ThisMachine(CodeIndex(database.packed()),
+                                            None if database.fc7 is None else lambda: self.fc7_index)
+        self.lists = self.engine.lists
 
     @cached_property
-    def fc7_index(self) -> Fc7Index | None:
-        return None if self.split.fc7 is None else Fc7Index(self.split.fc7)
-
-    def lists(self, query_codes: np.ndarray, query_fc7: np.ndarray | None, top_k: int, radius: int | None = None,
-              threads: int | None = None) -> Lists:
-        """Both stages for query_codes (Q, words) and query_fc7 (Q, d). radius None: the default of these queries.
-
-        Without fc7 on both sides there is no second stage.
-        """
-        index, fc7_index = self.code_index, self.fc7_index if query_fc7 is not None else None
-        nearest, coarse = timed(index.search, query_codes, min(max(top_k, POOL_WANTED), index.count), threads)
-        radius = default_radius(nearest[1]) if radius is None else radius
-        hamming, more = timed(index.distances, query_codes, threads) if len(query_codes) == 1 else (None, 0.0)
-        if fc7_index is None:
-            return Lists(nearest, radius, None, {"coarse": coarse + more}, hamming)
-        fine, seconds = timed(hierarchical, query_fc7, fc7_index, top_k, index, query_codes, radius, nearest, threads,
-                              hamming)
-        return Lists(nearest, radius, fine, {"coarse": coarse + more, "fine": seconds}, hamming)
+    def fc7_index(self) -> Fc7Index:
+        return Fc7Index(self.split.fc7)
 
 
 def answer(queries: Split, database: Split, top_k: int = TOP_K, radius: int | None = None,
-           threads: int | None = None) -> list[dict]:
+           threads: int | None = None, engine: Engine | None = None) -> list[dict]:
     """[{image, search, radius, pool, votes, results}], one entry a query, results nearest first.
+
+    engine: where the database is searched, None for this machine.
 
     votes: [(class, results of that class), ...], most first, ties in the order in which they were found.
     Without fc7 on both sides the codes alone decide: `search` says which.
     """
     top_k = min(top_k, len(database))
-    asked, query_codes = AskedDatabase(database), queries.packed()
+    asked, query_codes = AskedDatabase(database, engine), queries.packed()
     found = asked.lists(query_codes, queries.fc7, top_k, radius, threads)
     ids = found.nearest[0][:, :top_k] if found.fine is None else found.fine.ids
     answers = []
     for row, listed in enumerate(ids):
-        hamming = asked.code_index.distances(query_codes[row:row + 1])[0]
+        hamming = asked.engine.distances(query_codes[row:row + 1])[0]
         results = describe(database, listed, hamming[listed], None if found.fine is None else found.fine.euclidean[row])
         answers.append({"image": queries.image_id(row), "search": "bcs" if found.fine is None else "hdl",
                         "radius": found.radius, "pool": int(np.count_nonzero(hamming < found.radius)),

@@ -31,12 +31,14 @@ class FineResult:
     """Ranked lists of a search with fc7.
 
     ids (Q, k) int32; euclidean (Q, k) float32, NaN where the list was filled from outside the pool;
-    pool (Q,) images in each query's pool.
+    pool (Q,) images in each query's pool; off (Q,) float64, what the squared distances may be wrong by where they come
+    from products in float32: lists of several parts of a database are put together by it.
     """
 
     ids: np.ndarray
     euclidean: np.ndarray
     pool: np.ndarray
+    off: np.ndarray
 
     @property
     def filled(self) -> int:
@@ -45,11 +47,14 @@ class FineResult:
 
 
 class Fc7Index:
-    """A database of fc7 activations (N, d) float32 or float16, in memory or memory-mapped, with its norms."""
+    """A database of fc7 activations (N, d) float32 or float16, in memory or memory-mapped, with its norms.
 
-    def __init__(self, db_fc7: np.ndarray):
+    norms: those of `squared_norms`, where they are kept.
+    """
+
+    def __init__(self, db_fc7: np.ndarray, norms: np.ndarray | None = None):
         self.fc7 = db_fc7
-        self.norms = squared_norms(db_fc7, "database fc7")
+        self.norms = squared_norms(db_fc7, "database fc7") if norms is None else norms
 
     @property
     def nbytes(self) -> int:
@@ -179,8 +184,8 @@ def _search_large(query_fc7, index, top_k, threads):
     passes = [rank_all(np.asarray(query_fc7[rows], np.float32), norms[rows], index, top_k, threads)
               for rows in tqdm(block_slices(len(query_fc7), QUERIES_PER_PASS), desc="exhaustive fc7 search",
                                unit="pass", delay=2, leave=False, disable=None)]
-    ids, euclidean = map(np.concatenate, zip(*passes))
-    return FineResult(ids, euclidean, np.full(len(query_fc7), len(index)))
+    ids, euclidean, off = map(np.concatenate, zip(*passes))
+    return FineResult(ids, euclidean, np.full(len(query_fc7), len(index)), off)
 
 
 def _search(query_fc7, index, top_k, threads, title, blocks, pools):
@@ -188,12 +193,12 @@ def _search(query_fc7, index, top_k, threads, title, blocks, pools):
     check_search(query_fc7, index, top_k)
     count = len(query_fc7)
     result = FineResult(np.zeros((count, top_k), np.int32), np.full((count, top_k), np.nan, np.float32),
-                        np.full(count, len(index)))
+                        np.full(count, len(index)), np.zeros(count))
     query_norms = squared_norms(query_fc7, "query fc7")
     for rows in tqdm(blocks, desc=title, unit="block", delay=2, leave=False, disable=None):
         queries = np.asarray(query_fc7[rows], np.float32)
         found = rank(queries, query_norms[rows], index, pools(rows), top_k, threads)
-        for kept, ranked in zip((result.ids, result.euclidean, result.pool), found):
+        for kept, ranked in zip((result.ids, result.euclidean, result.pool, result.off), found):
             kept[rows] = ranked
         release(index.fc7)
     return result

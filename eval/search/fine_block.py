@@ -21,8 +21,8 @@ ERROR_SIGMAS = 8            # of the error found there: no difference beyond tha
 
 def rank_block(queries: np.ndarray, query_norms: np.ndarray, index, pools: list[np.ndarray] | None,
                columns: np.ndarray | None, top_k: int, threads: int | None = None
-               ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(ids, euclidean, pool) of a block: one matrix product, then each query's selection, on threads.
+               ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(ids, euclidean, pool, off) of a block: one matrix product, then each query's selection, on threads.
 
     queries (B, d) float32 with their squared norms (B,); index: Fc7Index; pools: each query's candidates, ascending
     ids, None for all; columns: all that are in some pool, ascending. The results are as in FineResult, but lists end
@@ -44,11 +44,11 @@ def rank_block(queries: np.ndarray, query_norms: np.ndarray, index, pools: list[
                                          query_norms[i], gallery)
         return order if isinstance(columns, slice) else columns[order], squared
 
-    return lists_of(nearest, pool_sizes(pools, len(queries), len(index)), top_k, threads)
+    return lists_of(nearest, pool_sizes(pools, len(queries), len(index)), top_k, threads, squared_error(errors, norms))
 
 
 def rank_pairs(queries: np.ndarray, query_norms: np.ndarray, index, pools: list[np.ndarray], top_k: int,
-               threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+               threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """`rank_block` for pools that share few entries: each query is multiplied with the rows of its own pool alone."""
     sizes = pool_sizes(pools, len(queries), len(index))
     ends = np.cumsum(sizes)
@@ -64,12 +64,13 @@ def rank_pairs(queries: np.ndarray, query_norms: np.ndarray, index, pools: list[
         return nearest_exactly(own[chosen], norms[chosen], ids[chosen], top_k, off, queries[i], query_norms[i],
                                index.fc7)
 
-    return lists_of(nearest, sizes, top_k, threads)
+    off = squared_error(error * np.sqrt(query_norms), index.norms[row_of])
+    return lists_of(nearest, sizes, top_k, threads, off)
 
 
-def lists_of(nearest: Callable, pool: np.ndarray, top_k: int, threads: int | None = None
-             ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(ids (B, top_k) int32, euclidean (B, top_k) float32, pool (B,)) from `nearest(query)`: ids, squared distances.
+def lists_of(nearest: Callable, pool: np.ndarray, top_k: int, threads: int | None = None,
+             off: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(ids (B, top_k) int32, euclidean (B, top_k) float32, pool (B,), off (B,)) from `nearest(query)`: ids, squared.
 
     It is not asked where the pool is empty; behind a pool's end stand 0 and NaN.
     """
@@ -83,7 +84,7 @@ def lists_of(nearest: Callable, pool: np.ndarray, top_k: int, threads: int | Non
                 ids[i, :len(order)], euclidean[i, :len(order)] = order, np.sqrt(np.maximum(squared, 0))
 
     map_blocks(work, len(pool), QUERIES_PER_TASK, threads)
-    return ids, euclidean, pool
+    return ids, euclidean, pool, np.zeros(len(pool)) if off is None else off
 
 
 def pair_products(queries: np.ndarray, fc7: np.ndarray, query_of: np.ndarray, row_of: np.ndarray,
@@ -162,6 +163,11 @@ def error_margin(error, largest):
     return 2 * (error * np.sqrt(largest) + np.finfo(np.float32).eps * largest)
 
 
+def squared_error(errors, norms):
+    """What a squared distance of a row with these squared norms may be off by, by the errors of products over |x|."""
+    return 2 * errors * np.sqrt(norms.max())
+
+
 def nearest_roughly(products, half_norms, norms, candidates, top_k, error):
     """Columns that may be among the `top_k` nearest, in database order. error: of the products, over |x|."""
     half = half_norms - products if candidates is None else half_norms[candidates] - products[candidates]
@@ -195,7 +201,7 @@ def nearest_exactly(products, norms, chosen, top_k, error, query, query_norm, ga
     where nothing cancels.
     """
     squared = query_norm + norms - 2 * products.astype(np.float64)
-    off = 2 * error * np.sqrt(norms.max())
+    off = squared_error(error, norms)
     order = np.argsort(squared, kind="stable")
     ranked = squared[order]
     close = np.diff(ranked) <= 2 * off

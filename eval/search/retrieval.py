@@ -1,13 +1,15 @@
 """What is searched: the queries and the database that a protocol makes of the two splits, with its indexes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
 from basics.program import EvalError
 from search.coarse import CodeIndex
+from search.engine import Engine, ThisMachine
 from search.feature_set import Split, differing_key, load_features, told_difference
 from search.fine import Fc7Index
 from search.made_from import array_digest, json_digest, split_digest
@@ -19,7 +21,7 @@ class Database:
     """What queries are compared with: the training images, and after them the test images that joined them.
 
     codes (N, words) packed; labels (N,) or (N, L); joining: rows of the test split. fc7 and the indexes are made when
-    first asked for, once, and belong to this object.
+    first asked for, once, and belong to this object. elsewhere: gives an engine that holds the same database.
     """
 
     codes: np.ndarray
@@ -27,9 +29,17 @@ class Database:
     train: Split | None = None
     test: Split | None = None
     joining: np.ndarray | None = None
+    elsewhere: Callable[[], Engine] | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Where it is searched: `elsewhere`, or this machine."""
+        if self.elsewhere:
+            return self.elsewhere()
+        return ThisMachine(self.code_index, None if self.fc7 is None else lambda: self.fc7_index)
 
     @cached_property
     def fc7(self) -> np.ndarray | None:
@@ -102,10 +112,15 @@ def picked(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 class Retrievals:
-    """Two splits, and the Retrieval that each protocol makes of them. What protocols share is made once."""
+    """Two splits, and the Retrieval that each protocol makes of them. What protocols share is made once.
 
-    def __init__(self, queries: Split, database: Split):
+    make_engine: gives what searches the training images, None for this machine. Where test images join them it is not
+    asked.
+    """
+
+    def __init__(self, queries: Split, database: Split, make_engine: Callable[[Split], Engine] | None = None):
         self.queries, self.database = queries, database
+        self.elsewhere = make_engine and partial(make_engine, database)
         self.test_codes, self.train_codes = queries.packed(), database.packed()
         self._databases = {}
 
@@ -120,7 +135,8 @@ class Retrievals:
         if key not in self._databases:
             self._databases[key] = Database(joined(self.train_codes, self.test_codes, joining),
                                             joined(self.database.labels, self.queries.labels, joining),
-                                            self.database, self.queries, joining)
+                                            self.database, self.queries, joining,
+                                            None if len(joining) else self.elsewhere)
         return self._databases[key]
 
 

@@ -166,7 +166,7 @@ class Directions:
 
         map_blocks(work, len(queries), QUERIES_PER_TASK, threads)
         norms = np.einsum("nd,nd->n", queries, queries, dtype=np.float64)
-        _, euclidean, _ = rank(queries, norms, self.index, rows_of(mask, threads), top_k, threads)
+        _, euclidean, *_ = rank(queries, norms, self.index, rows_of(mask, threads), top_k, threads)
         limits = LIMIT_ERROR * euclidean[:, -1].astype(np.float64) ** 2
         return bounds <= limits[:, None]
 

@@ -6,20 +6,18 @@
     hdl            codes, then fc7 within the pool (hierarchical)
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from search.coarse import CodeIndex
-from search.fine import Fc7Index, exhaustive, hierarchical
+from search.engine import Engine, default_radius
+from search.fine import FineResult, exhaustive
 from search.kernels import timed
 from search.rankings import Ranking
 from search.retrieval import Pretrained, Retrieval
 
 SEARCHES = ("bcs", "hdl", "es", "es-pretrained")
-POOL_WANTED = 100
-POOL_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -31,21 +29,12 @@ class SearchOptions:
     pool_min: int | None = None
 
 
-def default_radius(nearest_distances: np.ndarray) -> int:
-    """The smallest radius T at which nine of ten queries have a pool of at least 100 images (or K, if less).
-
-    nearest_distances: (Q, K) from the coarse search. Uses no labels, so it does not tune on the test set.
-    """
-    wanted = min(POOL_WANTED, nearest_distances.shape[1])
-    return int(np.quantile(nearest_distances[:, wanted - 1], POOL_SHARE, method="inverted_cdf")) + 1
-
-
-def radii(index: CodeIndex, query_codes: np.ndarray, radius: int, pool_min: int | None,
+def radii(engine: Engine, query_codes: np.ndarray, radius: int, pool_min: int | None,
           threads: int | None = None) -> np.ndarray:
     """Each query's radius (Q,): `radius`, or more where that leaves fewer than `pool_min` images in the pool."""
     if pool_min is None:
         return np.full(len(query_codes), radius)
-    _, distances = index.search(query_codes, min(pool_min, index.count), threads)
+    _, distances = engine.search(query_codes, min(pool_min, engine.count), threads)
     return np.maximum(radius, distances[:, -1].astype(int) + 1)
 
 
@@ -76,41 +65,41 @@ def each_search(retrieval: Retrieval, names: Iterable[str], options: SearchOptio
 
 
 def _each(retrieval, names, options, pretrained, threads):
+    engine = retrieval.database.engine
     if {"bcs", "hdl"} & set(names):
-        retrieval.database.code_index.load(retrieval.query_codes, options.top_k)
-        nearest, seconds = timed(retrieval.database.code_index.search, retrieval.query_codes, options.top_k, threads)
+        engine.load(retrieval.query_codes, options.top_k, fine="hdl" in names)
+        nearest, seconds = timed(engine.search, retrieval.query_codes, options.top_k, threads)
     if "bcs" in names:
         yield "bcs", Ranking(*nearest, meta={"seconds": seconds})
     if "hdl" in names:
         yield "hdl", search_hdl(retrieval, nearest, options, threads)
     if "es" in names:
-        yield "es", search_es(retrieval, retrieval.query_fc7, retrieval.database.fc7_index, options, threads)
+        engine.load(retrieval.query_codes, options.top_k, fine=True)   # building indexes is no part of a search's time
+        yield "es", search_es(retrieval, lambda: engine.exhaustive(retrieval.query_fc7, options.top_k, threads))
     if "es-pretrained" in names:
-        ranking = search_es(retrieval, pretrained.query_fc7, pretrained.fc7_index, options, threads)
+        index = pretrained.fc7_index
+        ranking = search_es(retrieval, lambda: exhaustive(pretrained.query_fc7, index, options.top_k, threads))
         ranking.meta["blob"] = pretrained.blob
         yield "es-pretrained", ranking
 
 
 def search_hdl(retrieval: Retrieval, nearest: tuple, options: SearchOptions, threads: int | None = None) -> Ranking:
     """Ranking of the two-stage search."""
-    database = retrieval.database
-    fc7_index, index = database.fc7_index, database.code_index   # building them is no part of a search's time
+    engine = retrieval.database.engine
     radius = default_radius(nearest[1]) if options.radius is None else options.radius
 
     def search():
-        each = radii(index, retrieval.query_codes, radius, options.pool_min, threads)
-        return each, hierarchical(retrieval.query_fc7, fc7_index, options.top_k, index, retrieval.query_codes, each,
-                                  nearest, threads)
+        each = radii(engine, retrieval.query_codes, radius, options.pool_min, threads)
+        return each, engine.two_stage(retrieval.query_codes, retrieval.query_fc7, options.top_k, each, nearest, threads)
 
     (each, found), seconds = timed(search)
     meta = {"seconds": seconds, "radius": radius, "radius_mean": float(each.mean())}
     return Ranking(found.ids, hamming_of(retrieval, found.ids), found.euclidean, found.pool, meta)
 
 
-def search_es(retrieval: Retrieval, query_fc7: np.ndarray, fc7_index: Fc7Index, options: SearchOptions,
-              threads: int | None = None) -> Ranking:
+def search_es(retrieval: Retrieval, search: Callable[[], FineResult]) -> Ranking:
     """Ranking of an exhaustive search by fc7."""
-    found, seconds = timed(exhaustive, query_fc7, fc7_index, options.top_k, threads)
+    found, seconds = timed(search)
     return Ranking(found.ids, hamming_of(retrieval, found.ids), found.euclidean, meta={"seconds": seconds})
 
 

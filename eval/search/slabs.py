@@ -16,6 +16,7 @@ from search.fine_block import (
     product_error,
     rank_block,
     rank_pairs,
+    squared_error,
     union_of,
 )
 
@@ -23,6 +24,7 @@ LARGE_BYTES = 1 << 30       # of float32 rows that are taken at once
 SLAB_BYTES = 1 << 29        # of those of a slab
 MOST_KEPT = 4               # times the list's length: more candidates of a query are decided before the next slab
 PAIRS_SHARE = 0.3           # of a block's products: with fewer wanted, a product of matrices makes too many others
+FEW_QUERIES = 3             # gathering rows for a product of matrices takes longer than their own products
 QUERIES_PER_TASK = 32
 QUERIES_PER_PRODUCT = 1024
 
@@ -92,6 +94,11 @@ class Nearest:
         return nearest_exactly(products, self.index.norms[ids], ids, self.top_k, self._error_of(query),
                                self.queries[query], self.query_norms[query], self.index.fc7)
 
+    @property
+    def off(self) -> np.ndarray:
+        """(B,) what the squared distances may be off by."""
+        return squared_error(self._error_of(slice(None)), self.index.norms)
+
     def ranked(self, threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(ids (B, top_k) int32, euclidean (B, top_k) float32) of what was offered; 0 and NaN behind a pool's end."""
         sizes = pool_sizes([ids for ids, _ in self.kept], len(self.queries), len(self.index))
@@ -110,8 +117,8 @@ def is_large(rows: int, units: int) -> bool:
 
 
 def rank(queries: np.ndarray, query_norms: np.ndarray, index, pools: list[np.ndarray] | None, top_k: int,
-         threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(ids, euclidean, pool) of a block, by whichever way is fast: `rank_block`, `rank_pairs`, or in slabs.
+         threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(ids, euclidean, pool, off) of a block, by whichever way is fast: `rank_block`, `rank_pairs`, or in slabs.
 
     In slabs where the pools share many entries, and together cover too much of the database for memory.
     """
@@ -119,7 +126,8 @@ def rank(queries: np.ndarray, query_norms: np.ndarray, index, pools: list[np.nda
     sizes = pool_sizes(pools, len(queries), len(index))
     if not sizes.any():      # nothing to be ranked: all lists are filled from outside the pool
         return lists_of(None, sizes, top_k)
-    if pools is not None and sizes.sum() <= PAIRS_SHARE * len(queries) * len(columns):
+    few = len(queries) <= FEW_QUERIES
+    if pools is not None and (few or sizes.sum() <= PAIRS_SHARE * len(queries) * len(columns)):
         return rank_pairs(queries, query_norms, index, pools, top_k, threads)
     if not is_large(len(index) if columns is None else len(columns), queries.shape[1]):
         return rank_block(queries, query_norms, index, pools, columns, top_k, threads)
@@ -127,16 +135,16 @@ def rank(queries: np.ndarray, query_norms: np.ndarray, index, pools: list[np.nda
     nearest = Nearest(queries, query_norms, index, top_k)
     for part in slabs(len(columns), queries.shape[1]):
         nearest.offer(columns[part], index.rows(columns[part], threads), pools, threads=threads)
-    return *nearest.ranked(threads), sizes
+    return *nearest.ranked(threads), sizes, nearest.off
 
 
 def rank_all(queries: np.ndarray, query_norms: np.ndarray, index, top_k: int,
-             threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, euclidean) of the whole database for many queries (B, d) float32: each slab is brought to memory once."""
+             threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(ids, euclidean, off) of the whole database for many queries (B, d) float32: a slab comes to memory once."""
     nearest = Nearest(queries, query_norms, index, top_k)
     for slab in slabs(len(index), queries.shape[1]):
         gallery, rows = index.rows(slab), np.arange(slab.start, slab.stop)
         for some in block_slices(len(queries), QUERIES_PER_PRODUCT):
             nearest.offer(rows, gallery, some=some, threads=threads)
         release(index.fc7)
-    return nearest.ranked(threads)
+    return *nearest.ranked(threads), nearest.off

@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
 
@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from basics.program import EvalError
 from pages.search_page import STATIC_TYPES, search_page, static_files
 from serving.bodies import Bodies
 from serving.collection import Collection, Query, Wish
@@ -28,21 +29,24 @@ from serving.served import Served
 from serving.work import Workers
 
 TOP_K = 10
+LOOK_S = 1.0
 KEPT_THUMBS = 4096
 PARAMETERS = {"of", "id", "k", "T", "search", "pool"}
 
 
-def make_app(options: ServeOptions, address: Address) -> Gate:
-    """The ASGI application. EvalError for features that cannot be served."""
+def make_app(options: ServeOptions, address: Address, gone: Callable[[EvalError], None]) -> Gate:
+    """The ASGI application. EvalError for what cannot be served. gone: called when the cluster is."""
     workers = Workers()
-    api = Api(Served(options.place, options.net, workers.run), workers)
+    api = Api(Served(options.place, options.net, workers.run, options.make_engine), workers)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         loading = asyncio.create_task(api.served.net.start()) if api.served.net else None
+        watching = asyncio.create_task(watch(api.served, gone)) if options.make_engine else None
         yield
-        if loading:
-            loading.cancel()
+        for task in (loading, watching):
+            if task:
+                task.cancel()
         await api.served.close()
         workers.close()
 
@@ -52,8 +56,20 @@ def make_app(options: ServeOptions, address: Address) -> Gate:
               Route("/api/thumb/{row:int}", api.thumb), Route("/api/image/{row:int}", api.image),
               Route("/api/upload/{key}", api.upload), Route("/api/figure/{name}", api.figure)]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={
-        Fault: told_fault, HTTPException: told_http, ClientDisconnect: told_gone, Exception: told_bug})
+        Fault: told_fault, HTTPException: told_http, EvalError: told_unable, ClientDisconnect: told_gone,
+        Exception: told_bug})
     return Gate(app, address)
+
+
+async def watch(served: Served, gone: Callable[[EvalError], None]):
+    """Look once a second whether the cluster is still there."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        try:
+            await asyncio.to_thread(served.collection.asked.engine.check)
+        except EvalError as error:
+            gone(error)
+            return
 
 
 def told_fault(_: Request, fault: Fault) -> JSONResponse:
@@ -70,6 +86,11 @@ def told_http(_: Request, error: HTTPException) -> JSONResponse:
 
 def told_gone(_: Request, __: ClientDisconnect) -> Response:
     return Response(status_code=400)
+
+
+def told_unable(_: Request, error: EvalError) -> JSONResponse:
+    """A cluster that cannot answer: the next question may find it again."""
+    return JSONResponse({"error": f"{error}."}, 503, {"retry-after": "5"})
 
 
 def told_bug(_: Request, __: Exception) -> JSONResponse:

@@ -1,6 +1,7 @@
 """A run's features held in memory, and the answer of both stages to one query."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -8,8 +9,9 @@ import numpy as np
 
 from basics.files import read_json
 from basics.program import EvalError
-from search.answers import AskedDatabase, Lists, describe, results_radius, votes
+from search.answers import AskedDatabase, describe, results_radius, votes
 from search.codes import binarise, pack
+from search.engine import Engine, Lists
 from search.feature_set import Split, check_pair, load_split
 from search.kernels import count_by_distance
 from search.protocols import LIST_LENGTH
@@ -50,16 +52,19 @@ class Wish:
 
 
 class Collection:
-    """The features of a run. Indexes and norms are made here, once; nothing in it changes afterwards."""
+    """The features of a run. Indexes and norms are made here, once; nothing in it changes afterwards.
 
-    def __init__(self, place: Place):
+    make_engine: gives what searches the database, None for this machine.
+    """
+
+    def __init__(self, place: Place, make_engine: Callable[[Split], Engine] | None = None):
         self.place = place
         self.signature = signature(place)
         self.splits = {name: load_split(folder) for name, folder in place.splits.items()}
         if "test" in self.splits:
             check_pair(self.splits["test"], self.database)
-        self.asked = AskedDatabase(self.database)
-        self.has_fc7 = self.asked.fc7_index is not None
+        self.asked = AskedDatabase(self.database, make_engine and make_engine(self.database))
+        self.has_fc7 = self.asked.engine.has_fc7
         self.default_radius = results_radius(place.results)
         self.results = read_json(place.results)
         self.answer(self.query_of_row("train", 0), Wish(1, None, "both"))   # kernels are loaded before somebody waits
@@ -174,7 +179,7 @@ class Collection:
         labels, label = self.database.labels, query.label
         if label is not None and labels.ndim == 2:      # several labels: alike is what shares one
             labels, label = (labels & label).any(axis=1), True
-        counts = np.zeros((2, self.asked.code_index.levels), np.int64)
+        counts = np.zeros((2, self.asked.engine.levels), np.int64)
         count_by_distance(hamming, labels if labels.ndim == 1 else hamming, 0 if label is None else label, counts)
         every, same = counts[:, :self.database.bits + 1].tolist()
         return {"histogram": every, "histogram_same": None if label is None else same,

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from basics.program import EvalError
+from search.engine import Engine
+from search.feature_set import Split
 from serving.collection import Collection, Query, signature
 from serving.faults import Fault
 from serving.net import Embedded, NetProcess
@@ -19,9 +21,10 @@ KEPT_UPLOADS = 256
 class Served:
     """A Collection with its net and uploads. `make`: runs work on a thread, so that the event loop goes on."""
 
-    def __init__(self, place: Place, net_command: Sequence[str], on_thread: Callable):
-        self.place, self.net_command, self.on_thread = place, net_command, on_thread
-        self.collection = Collection(place)
+    def __init__(self, place: Place, net_command: Sequence[str], on_thread: Callable,
+                 make_engine: Callable[[Split], Engine] | None = None):
+        self.place, self.net_command, self.on_thread, self.make_engine = place, net_command, on_thread, make_engine
+        self.collection = Collection(place, make_engine)
         self.net = self._net()
         self.uploads: OrderedDict[str, tuple[Query, bytes]] = OrderedDict()
         self.looked = time.monotonic()
@@ -44,7 +47,7 @@ class Served:
 
     async def _read_again(self):
         try:
-            collection = await self.on_thread(Collection, self.place)
+            collection = await self.on_thread(Collection, self.place, self.make_engine)
         except (EvalError, OSError) as error:
             self.fault = Fault(503, f"The run was replaced while it was served, and cannot be read: {error}.", 5)
             return

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from caffe_files.arrays import read_array
 from caffe_files.images import AS_STORED, decode_image
 from process.errors import DriverError
-from process.readers import read_json
+from process.readers import is_there, read_json
 
 AGAIN = "remove it and make it again"
 META_SCHEMA = {"type": "object", "properties": {
@@ -28,7 +28,7 @@ def is_database(path: Path) -> bool:
 def read_meta(source: Path) -> dict[str, Any]:
     """meta.json of a database, {} where another tool made it."""
     path = source / "meta.json"
-    return read_json(path, META_SCHEMA) if path.exists() else {}
+    return read_json(path, META_SCHEMA) if is_there(path) else {}
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _check_length(source: Path, database: lmdb.Environment) -> None:
 def read_labels(source: Path) -> np.ndarray:
     """(N,) labels, (N, L) of images with several: of labels.npy, or, where another tool made it, of the entries."""
     path = source / "labels.npy"
-    if path.exists():
+    if is_there(path):
         return read_array(path, "list of labels", "iub")
     with cursor_of(source) as (_, cursor):
         return np.array([parse_datum(value, entry_name(source, key)).label for key, value in cursor])

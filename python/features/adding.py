@@ -13,7 +13,7 @@ from features.options import ExtractOptions
 from features.run import extract
 from process.errors import DriverError
 from process.identity import cache_key, sha256, without_places
-from process.readers import read_json
+from process.readers import is_there, read_json, read_lines
 from process.run_folder import RunFolder
 
 ROWS = 4096  # copied at a time
@@ -42,8 +42,11 @@ def read_database(folder: Path) -> Database:
         raise DriverError(f"{folder} has no {META}: there are no features to add to. Finish the run with the command "
                           "that began it")
     arrays = {name: read_array(folder / f"{name}.npy", "feature array", mmap_mode="r") for name in ARRAYS
-              if (folder / f"{name}.npy").exists()}
-    ids = (folder / "ids.txt").read_text("utf-8", "surrogateescape").splitlines()
+              if is_there(folder / f"{name}.npy")}
+    if "labels" not in arrays:
+        raise DriverError(f"{folder / 'labels.npy'} is missing: the features are damaged; remove them and give the "
+                          "command that made the run once more")
+    ids = read_lines(folder / "ids.txt", "list of ids")
     uneven = [name for name, array in arrays.items() if len(array) != len(ids)]
     if uneven:
         raise DriverError(f"{folder}: {uneven[0]}.npy has {len(arrays[uneven[0]])} rows, ids.txt {len(ids)} lines: the "

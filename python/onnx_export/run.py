@@ -15,7 +15,7 @@ from onnx_export.check import compare, report
 from onnx_export.graph import Graph
 from onnx_export.options import ExportOptions
 from process.errors import DriverError
-from process.files import refuse_existing, whole_file
+from process.files import whole_file
 from process.identity import sha256
 from process.run_folder import RunFolder
 
@@ -54,7 +54,6 @@ def _net_and_weights(options: ExportOptions, console: TextIO) -> tuple[Path, Pat
     weights = options.weights or (options.run and options.run.final_model)
     if not weights:
         raise DriverError("--weights is missing (or give --run)")
-    refuse_existing(options.out)
     net = options.net or (options.run and options.run.deploy)
     return net or deploy_for(weights, options.beside("deploy.prototxt"), console), weights
 

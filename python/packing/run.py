@@ -35,7 +35,7 @@ def package(options: PackageOptions, console: TextIO) -> None:
     export(ExportOptions(None, made.deploy, made.weights, made.file("model.onnx"), OWN, run.meta["blobs"]["fc7"],
                          trust_net=False), console)
     names = frozenset({path.name for path in beside.iterdir()} | {SUMS})
-    made.file("README.md").write_text(Card(run, options.licence, names).text(), encoding="utf-8")
+    made.file("README.md").write_text(Card(run, options.licence, names).text(), "utf-8", "backslashreplace")
     _write_sums(made)
     beside.rename(options.out)
     print(f"{options.out}: {run.meta['count']:,} codes of {run.meta['bits']} bits, "

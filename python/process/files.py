@@ -25,6 +25,10 @@ def whole_file(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO]:
         with open(beside, mode, **options) as file:
             yield file
         put_in_place(beside, path)
+    except OSError as error:
+        if error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # Python names no file when a disk is full
     finally:
         beside.unlink(missing_ok=True)
 

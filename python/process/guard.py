@@ -85,12 +85,14 @@ def _work_in_child(work: Callable[[TextIO], int | None], log: int, log_file: Pat
 
 
 def _with_place(error: Exception, log_file: Path) -> Exception | str:
-    """Python names no file when a disk is full."""
-    return _disk_is_full(log_file) if getattr(error, "errno", None) == errno.ENOSPC and not error.filename else error
+    """The disk that is full in words: Python often names no file, then it is the log's."""
+    if getattr(error, "errno", None) != errno.ENOSPC:
+        return error
+    return _disk_is_full(Path(error.filename or log_file))
 
 
-def _disk_is_full(log_file: Path) -> str:
-    return f"the disk of {log_file.parent} is full: free some space. The same command goes on from what is whole"
+def _disk_is_full(file: Path) -> str:
+    return f"the disk of {file.parent} is full: free some space. The same command goes on from what is whole"
 
 
 def _last_words(log_file: Path, log_start: int, number: int) -> str:

@@ -11,11 +11,20 @@ import fastjsonschema
 from process.errors import DriverError
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something to read. DriverError for a link that leads nowhere, which is no absence."""
+    if path.is_symlink() and not path.exists():
+        raise DriverError(f"{path} is a link that leads nowhere: remove it, or make it again")
+    return path.exists()
+
+
 def regular_file(path: Path, what: str = "file") -> Path:
     """The path. FileNotFoundError when there is nothing; DriverError for a folder, FIFO or device, which may never end.
 
     what: it should be, in words.
     """
+    if "\0" in str(path):
+        raise DriverError(f"{str(path)!r} has a zero byte, which no name of a file has: correct what names it")
     if not stat.S_ISREG(path.stat().st_mode):
         raise DriverError(f"{path} is no file but a folder, a FIFO or a device: give a {what} that lies on a disk")
     return path

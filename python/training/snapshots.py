@@ -18,7 +18,7 @@ from caffe_files.weights import layer_not_finite, read_caffemodel
 from process.errors import DriverError
 from process.files import PARTIAL, partial, put_in_place, whole_file, write_json
 from process.identity import sha256
-from process.readers import read_json, regular_file
+from process.readers import is_there, read_json, regular_file
 from process.run_folder import RunFolder
 
 KEPT_STATES = 2  # solver states (as large as the weights) are only of use for going on; models are all kept
@@ -59,9 +59,7 @@ class Snapshots:
 
     def _is_there(self, iteration: int, kind: str) -> bool:
         path = self.path(iteration, kind)
-        if path.is_symlink() and not path.exists():
-            raise self._damaged(iteration, f"{path.name} is a link that leads nowhere")
-        return path.exists() and bool(regular_file(path, "snapshot"))
+        return is_there(path) and bool(regular_file(path, "snapshot"))
 
     def last(self) -> int:
         """Iteration of the last whole snapshot, 0 when there is none."""

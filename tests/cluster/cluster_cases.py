@@ -19,7 +19,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def program(*words, timeout=120, **environment):
+def program(*words, timeout=300, **environment):
     """(status, what it said) of cluster.py."""
     done = subprocess.run([sys.executable, PROGRAM, *map(str, words)], capture_output=True, text=True, timeout=timeout,
                           env={**os.environ, **environment})

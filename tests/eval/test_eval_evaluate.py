@@ -13,8 +13,8 @@ from references import hamming_ranking, textbook_ap, two_stage_ranking
 
 import evaluate
 from basics.program import EvalError
+from search.engine import default_radius
 from search.feature_set import load_features
-from search.searches import default_radius
 
 PROGRAM = Path(evaluate.__file__)
 

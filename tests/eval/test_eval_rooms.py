@@ -9,8 +9,9 @@ import evaluate
 
 EVAL = Path(evaluate.__file__).parent
 # From the bottom; benchmarks beside pages, nodes beside search.
-ROOMS = ("basics", "search", "nodes", "measures", "pages", "serving", "benchmarks")
+ROOMS = ("basics", "search", "nodes", "engines", "measures", "pages", "serving", "benchmarks")
 MAY_IMPORT = {"basics": {"basics"}, "search": {"basics", "search"}, "nodes": {"basics", "nodes"},
+              "engines": {"basics", "search", "nodes", "engines"},
               "measures": {"basics", "search", "measures"},
               "pages": {"basics", "search", "measures", "pages"},
               "serving": {"basics", "search", "measures", "pages", "serving"},

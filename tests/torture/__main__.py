@@ -53,16 +53,16 @@ def main() -> int:
                     print(f"LOST   {kind}: {outcome}", flush=True)
                 if killed["kill"] >= options.kills and time.monotonic() - started > options.seconds:
                     break
-    print(f"seed {options.seed}: kills {killed['kill']}, full disks {killed['full disk']}, lost {lost}; "
-          f"{time.monotonic() - started:.0f} s")
+    print(f"seed {options.seed}: " + "".join(f"{kind}s {killed[kind]}, " for kind in sorted(killed))
+          + f"lost {lost}; {time.monotonic() - started:.0f} s")
     return 1 if bad or lost else 0
 
 
 def table(good: Path, port: int, only: str) -> list:
     """The cases whose name `only` is in."""
-    from torture import cases, hostile, places, servers, words  # behind the path
+    from torture import again, cases, hostile, places, servers, words  # behind the path
     model = (good / "run/final.caffemodel").read_bytes()
-    everything = [*cases.all_cases(good), *hostile.all_hostile(good), *places.all_places(),
+    everything = [*cases.all_cases(good), *hostile.all_hostile(good), *places.all_places(), *again.all_again(),
                   *servers.all_downloads(port, model), *words.all_words()]
     return [case for case in everything if re.search(only, str(case))]
 
@@ -78,7 +78,9 @@ def try_inputs(cases: list, good: Path, rng: random.Random, number: int | None) 
             known[command] = undisturbed(command, good)
         return known[command]
 
-    for case in cases[:number]:
+    for count, case in enumerate(cases[:number]):
+        if count and count % 200 == 0:
+            print(f"{count} tried", flush=True)
         outcome, said = trial.judge(case, good, lambda command=case.command: wanted(command), rng)
         outcomes.append(outcome)
         if outcome not in ("read", "refused"):

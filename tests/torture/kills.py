@@ -32,6 +32,7 @@ DEMO_LEAVES = ("data/digits28/train_lmdb/data.mdb", "data/digits28/test_lmdb/dat
                *(f"runs/demo/features/{split}/{name}.npy" for split in ("train", "test")
                  for name in ("latent", "fc7", "labels", "predictions", "thumbs")),
                "runs/demo/eval/codes-train.npy", "runs/demo/eval/codes-test.npy")
+KINDS = ("kill", "kill", "kill", "Ctrl-C", "full disk", "two at once")
 KILLS_OF_A_DEMO, KILLS_OF_A_SERVER = 8, 4
 
 
@@ -44,7 +45,7 @@ def disturbed(good: Path, rng: random.Random, only: str) -> Iterator[tuple[str, 
     wanted, length, largest = {}, {}, {}
     while True:
         for command in stages:
-            for kind in ("kill", "kill", "kill", "full disk"):
+            for kind in KINDS:
                 with tempfile.TemporaryDirectory() as place:
                     folder = Path(place) / "here"
                     shutil.copytree(good, folder)
@@ -57,8 +58,7 @@ def disturbed(good: Path, rng: random.Random, only: str) -> Iterator[tuple[str, 
                         largest[command.name] = max(sizes, default=1000)
                         shutil.rmtree(folder)
                         shutil.copytree(good, folder)
-                    disturb = _kill if kind == "kill" else _fill
-                    said = disturb(command, folder, rng, length[command.name], largest[command.name])
+                    said = DISTURB[kind](command, folder, rng, length[command.name], largest[command.name])
                     yield kind, _went_on(command, folder, wanted[command.name], said)
         if re.search(only, "demo"):
             yield from _demo(rng, wanted)
@@ -112,6 +112,24 @@ def _kill(command: Command, folder: Path, rng: random.Random, length: float, lar
 def _fill(command: Command, folder: Path, rng: random.Random, length: float, largest: int) -> str:
     process = start(command, folder, limit=rng.randrange(largest))
     return process.communicate(timeout=LONGEST)[0].decode(errors="replace")
+
+
+def _press(command: Command, folder: Path, rng: random.Random, length: float, largest: int) -> str:
+    """Ctrl-C. In the first moments Python itself loads, and nobody can make a sentence of it."""
+    process = start(command, folder)
+    time.sleep(rng.uniform(0, length * 1.05))
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=LONGEST)[0].decode(errors="replace")
+    return said if "run_program" in said or process.returncode in (0, 1, 130) else ""
+
+
+def _twice(command: Command, folder: Path, rng: random.Random, length: float, largest: int) -> str:
+    """The same command beside itself: one of them may be told to wait."""
+    both = [start(command, folder) for _ in range(2)]
+    return "".join(process.communicate(timeout=LONGEST)[0].decode(errors="replace") for process in both)
+
+
+DISTURB = {"kill": _kill, "full disk": _fill, "Ctrl-C": _press, "two at once": _twice}
 
 
 # ---------------------------------------------------------------- make demo: killed again and again on its way

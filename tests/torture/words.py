@@ -82,7 +82,8 @@ def made(name: str) -> Callable[[Path], str | None]:
 
 
 def _case(words: tuple[str, ...], expected: str, check: Callable[[Path], str | None] | None = None) -> Case:
-    outputs = tuple(f"{NAME}/{name}" for name in ("build", "runs/done/query", "runs/done/caffe.log", "c d"))
+    written = ("build", "runs/done/query", "runs/done/caffe.log", "c d", "x.caffe.log")
+    outputs = tuple(f"{NAME}/{name}" for name in written)
     command = Command("make", "make", words, (), outputs)
     return Case(command, "", " ".join(words), _with_checkout, expected, check)
 
