@@ -22,7 +22,7 @@ from process.errors import DriverError
 from process.readers import read_json
 
 LOOK_AGAIN_S = 1.0
-WITHOUT_S = 60.0  # without a node, or without its head, a cluster is given up
+WITHOUT_S = 20.0  # without a node, or without its head, a cluster is given up; Ray ends this process after 60
 _NONE_YET = object()
 KILLS = 5         # times that a part is begun anew because its process was killed while Ray's worker lived
 ONE_A_NODE = 0.6  # of the node's resource: two do not fit
@@ -86,7 +86,7 @@ class _Parts:
                         waiting.append(self._begin(outcome.part))
                     else:
                         bar.update(self._checked(outcome))
-                if done or is_reachable(self.options.cluster) and nodes(self.ray):
+                if is_reachable(self.options.cluster) and (done or nodes(self.ray)):
                     alive = time.monotonic()
                 elif time.monotonic() - alive > WITHOUT_S:
                     raise DriverError(f"the cluster at {self.options.cluster} has had no head or no node for "

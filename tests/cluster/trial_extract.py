@@ -4,6 +4,7 @@ Too slow for make test: .venv/bin/python -m pytest tests/cluster/trial_extract.p
 """
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -76,6 +77,21 @@ def test_the_driver_is_killed_and_goes_on_from_the_parts_that_are_there(trained,
     assert extract(call, out="features/whole")[0] == 0
     assert_equal("features/test", "features/whole")
     assert json.loads(Path("features/test/meta.json").read_text())["count"] == TEST_IMAGES
+
+
+def test_a_lost_head_ends_in_a_sentence_and_loses_no_part(trained, two_nodes):
+    cluster, _ = two_nodes
+    process, folder = extract_on(cluster.address, parts=PARTS), Path("features/test.parts")
+    while not list(folder.glob("part-*-of-?????")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    lost = time.monotonic()
+    cluster.kill(int(re.search(r"process (\d+)", cluster.said)[1]))
+    status, said = outcome(process)
+    assert status == 1
+    assert "has had no head or no node for 20 s: start it again. The same command goes on" in said
+    assert time.monotonic() - lost < 90
+    assert list(folder.glob("part-*-of-?????"))
 
 
 def test_a_cluster_without_nodes_is_given_up(trained, two_nodes):
