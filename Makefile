@@ -32,7 +32,8 @@ export XDG_CACHE_HOME := $(CURDIR)/build/cache
 #= IMAGES=             add: a file, a directory or a list of images
 #= PORT=8000 HOST=     serve, cluster-head (6379): where; HOST= another address than this machine's own, with a token
 #= PACKAGE=            query, serve: a folder that make package made, in place of a run
-#= CLUSTER=host:port   cluster-node, cluster-status, cluster-stop: a cluster, by the address of its head
+#= CLUSTER=host:port   cluster-node, cluster-status, cluster-stop, extract-cluster: a cluster, by the address of its head
+#= PARTS=              extract-cluster: how many parts the images are cut into; a part of some minutes is a good one
 #= TOKEN=              file with that cluster's token, where this checkout did not start its head
 #= FILE= OUT=          upgrade, export, package: the file to read and the one (or the folder) to write
 #= RELEASED= EXPECTED= compare-cifar: another caffemodel; EXPECTED=1 holds it to the authors' figure as well
@@ -52,7 +53,7 @@ PRETRAINED_BLOB ?= fc7
 ASKED ?= $(firstword $(MAKECMDGOALS))
 # Not what depends on others: an inner make decides anew, by the DATASET and NET that it is given.
 EXPORTED := BITS DATA WEIGHTS GPU SEED ITERS ITER_SIZE SCHEDULE PROTOCOL PRETRAINED_BLOB IMAGE FILE OUT \
-    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE IMAGES CLUSTER TOKEN
+    RELEASED EXPECTED LARGE ASKED ENGINE THREADS PORT HOST PACKAGE IMAGES CLUSTER TOKEN PARTS
 export $(EXPORTED)
 
 # What each target takes: others are refused, so that `make demo BITS=12` does not quietly train 48 bits. Targets that
@@ -88,6 +89,7 @@ TAKES_cluster-head := PORT HOST
 TAKES_cluster-node := CLUSTER TOKEN HOST THREADS
 TAKES_cluster-status := CLUSTER TOKEN
 TAKES_cluster-stop := CLUSTER
+TAKES_extract-cluster := $(A_RUN) $(CPU) CLUSTER TOKEN DATA PARTS OUT PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_compare-cifar := $(CPU) RUN BITS RELEASED EXPECTED DATA PROTOCOL GPU EXTRACT_OPTIONS
 TAKES_test := PYTEST_OPTIONS REAL_DATA
 TAKES_torture := TORTURE_OPTIONS
@@ -105,6 +107,7 @@ NEEDS_export := OUT
 NEEDS_package := OUT
 NEEDS_add := IMAGES
 NEEDS_cluster-node := CLUSTER
+NEEDS_extract-cluster := CLUSTER PARTS
 
 DOLLAR := $$
 FORBIDDEN := $(DOLLAR) % \# : ; & | < > * ? [ ] { } ( ) ! ~ \ " ' ` , =
@@ -340,6 +343,13 @@ cluster-status: .venv/.cluster  ## nodes of a cluster, and what was started from
 
 cluster-stop: .venv/.cluster  ## end the nodes that were started from here (CLUSTER=, else this machine's), and no others
 	@$(PYTHON) eval/cluster.py stop $(WHICH_CLUSTER)
+
+# Features of a run's database by all nodes; DATA= as below data/, OUT= where it is no folder of databases.
+.PHONY: extract-cluster
+extract-cluster: .venv/.cluster $(CAFFE_READY)  ## features of a run by the nodes of a cluster: RUN= DATA=data/cifar10 CLUSTER= PARTS=n
+	@$(PYTHON) python/extract_cluster.py --cluster "$$CLUSTER" $${TOKEN:+--token "$$TOKEN"} --parts "$$PARTS" \
+	    --run $(RUN_DIR) --data "$${DATA:-$(DATA_DIR)}" --out "$${OUT:-$(RUN_DIR)/features}" \
+	    --protocol "$$PROTOCOL" --gpu "$${GPU%%,*}" $(ON_CPU) $(EXTRACT_OPTIONS)
 
 ##@ Compare
 # RELEASED= names any caffemodel of this family; only the 48-bit one has an address. EXTRACT_OPTIONS= is for models with

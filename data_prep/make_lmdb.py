@@ -12,7 +12,8 @@ from prep.errors import PrepError, run_program
 
 # isort: split
 from databases.maker import KEEP, OVERWRITE, REFUSE, Options, make_databases
-from databases.writer import ImageFormat
+from databases.parts import MOST_PARTS, Part
+from databases.writer import JPG, PNG, ImageFormat
 from sources.cifar10 import load_cifar10
 from sources.file_tree import open_tree
 from sources.folders import load_folders
@@ -37,7 +38,8 @@ def parse(argv: list[str] | None) -> Options:
     return Options(
         load=args.load_of(args), out=args.out, splits=(one_split,) if one_split else tuple(args.splits),
         image_format=ImageFormat(args.size, args.grey, args.encoded), originals=args.originals, seed=args.seed,
-        jobs=args.jobs, skip_unreadable=args.skip_unreadable, existing=args.existing, inputs=_inputs(args))
+        jobs=args.jobs, skip_unreadable=args.skip_unreadable, existing=args.existing, inputs=_inputs(args),
+        part=args.part, join=args.join)
 
 
 def _inputs(args: argparse.Namespace) -> tuple[Path, ...]:
@@ -134,8 +136,9 @@ def _common_options() -> argparse.ArgumentParser:
     common.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="which databases to make")
     common.add_argument("--size", type=_size, default=256, help="side of the stored square images; 0: as they are")
     common.add_argument("--grey", action="store_true", help="one channel instead of three (BGR)")
-    common.add_argument("--encoded", action="store_true",
-                        help="store PNG instead of raw pixels: smaller, slower to read")
+    common.add_argument("--encoded", nargs="?", choices=(PNG, JPG), const=PNG,
+                        help="store PNG instead of raw pixels (smaller, slower to read), or with jpg the JPEG files as "
+                             "they are, of --size already (smallest; grey or rotated ones and other formats as PNG)")
     common.add_argument("--originals", action="store_true",
                         help="also write <split>_originals_lmdb, the same images in the same order, not resized")
     common.add_argument("--seed", type=int, default=0, help="of the order of the training database")
@@ -148,7 +151,20 @@ def _common_options() -> argparse.ArgumentParser:
                           help="replace databases that exist")
     existing.add_argument("--keep", action="store_const", dest="existing", const=KEEP, default=REFUSE,
                           help="keep databases that exist and make only the missing ones")
+    cut = common.add_mutually_exclusive_group()
+    cut.add_argument("--part", type=_part, metavar="i/n",
+                     help="make part i (from 1) of n of each database only, whole or not at all, to be joined: for "
+                          "several processes or machines")
+    cut.add_argument("--join", action="store_true",
+                     help="put the parts together; give the options that they were made with")
     return common
+
+
+def _part(text: str) -> Part:
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST_PARTS):
+        raise argparse.ArgumentTypeError(f"{text}: give i/n, part i (from 1) of n (up to {MOST_PARTS})")
+    return Part(int(number), int(of))
 
 
 def _size(text: str) -> int:

@@ -21,8 +21,9 @@ ROOMS = {
     "python/packing": ("process", "caffe_files", "nets", "features", "onnx_export"),
     "python/checks": ("process", "caffe_files", "nets", "gpu", "training", "features"),
     "python/embedding": ("process", "caffe_files", "nets", "gpu", "features"),
+    "python/on_cluster": ("process", "features"),
     "python": ("process", "caffe_files", "nets", "gpu", "training", "features", "onnx_export", "packing", "embedding",
-               "checks"),
+               "checks", "on_cluster"),
     "data_prep/prep": (),
     "data_prep/downloads": ("prep",),
     "data_prep/sources": ("prep", "downloads"),
@@ -90,8 +91,8 @@ def test_an_import_inside_a_function_gives_its_reason(path):
     assert [lines[number - 1] for number in sorted(late) if not re.search(r"  # \w", lines[number - 1])] == []
 
 
-@pytest.mark.parametrize("module", ["train", "extract", "export", "package", "embed", "device_activations",
-                                    "training.rank_guard"])
+@pytest.mark.parametrize("module", ["train", "extract", "extract_cluster", "export", "package", "embed",
+                                    "device_activations", "training.rank_guard"])
 def test_what_runs_before_the_fork_loads_neither_caffe_nor_opencv(module):
     """The guard's child has to be the first to load them."""
     code = f"import sys, {module}; print(*sys.modules.keys() & {{'caffe', 'cv2', 'numpy'}})"

@@ -4,6 +4,8 @@ import numpy as np
 
 from prep.errors import PrepError
 
+JPEG_START = b"\xff\xd8\xff"
+
 
 def to_pixels(image: bytes | np.ndarray, grey: bool) -> np.ndarray:
     """Image file's bytes, or pixels, -> uint8 (H, W) if `grey`, else (H, W, 3) BGR.
@@ -46,6 +48,18 @@ def planar(pixels: np.ndarray) -> np.ndarray:
     planes = np.empty((pixels.shape[2], *pixels.shape[:2]), np.uint8)
     cv2.split(pixels, list(planes))
     return planes
+
+
+def is_kept_as_jpeg(image: bytes | np.ndarray, pixels: np.ndarray) -> bool:
+    """Whether a file is a JPEG of which every reader gets these pixels, so that the file itself can stand for them.
+
+    Caffe's Data layer reads an encoded image as it is stored: one that is rotated by EXIF, or grey among images in
+    colour, is another image to it.
+    """
+    if isinstance(image, np.ndarray) or not image.startswith(JPEG_START):
+        return False
+    stored = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_UNCHANGED)
+    return stored is not None and np.array_equal(stored, pixels)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from databases.datums import serialize_datum
-from databases.pixels import encode_png, planar, resize, to_pixels
+from databases.pixels import encode_png, is_kept_as_jpeg, planar, resize, to_pixels
 from prep.errors import PrepError
 from prep.outputs import refuse_foreign_folder
 from prep.readers import read_json
@@ -29,6 +29,7 @@ META_SCHEMA = {"type": "object", "properties": {
     "count": {"type": "integer"}, "channels": _SIDE, "height": _SIDE, "width": _SIDE, "seed": _SIDE,
     "encoded": {"type": "boolean"}, "resized": {"type": "integer"}, "fingerprint": {"type": "string"},
     "classes": {"type": "array", "items": {"type": "string"}}, "source": {"type": "object"}}}
+PNG, JPG = "png", "jpg"
 CHUNK = 32  # images a worker prepares at a time, written as one transaction
 FIRST_MAP_SIZE = 1 << 30
 NAMED_FAILURES = 5
@@ -40,10 +41,13 @@ NAMES = ("data.mdb", "lock.mdb", "ids.txt", "labels.npy", "meta.json", LABELS)
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """How the images are stored: size 0 keeps each image's own size."""
+    """How the images are stored: size 0 keeps each image's own size. encoded: None for raw pixels, PNG or JPG.
+
+    JPG: JPEG files as they are, which have that size already; what is no such file is a PNG.
+    """
     size: int = 256
     grey: bool = False
-    encoded: bool = False
+    encoded: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Entry:
     digest: bytes
     shape: tuple[int, int, int]  # C, H, W
     resized: bool
+    is_jpeg: bool  # stored as the file it came in
 
 
 @dataclass(frozen=True)
@@ -70,15 +75,31 @@ def write_database(images: ImageSet, destination: Path, image_format: ImageForma
     meta: further entries of meta.json (dataset, split).
     Unreadable images are all listed in <destination>_unreadable.txt and are an error unless `skip_unreadable`.
     """
+    def entries(partial: Path) -> list[Entry]:
+        return write_entries(images, row_order(images, seed), partial, image_format, destination, jobs, skip_unreadable)
+    return complete(images, destination, image_format, entries, same_size, {**meta, "seed": seed})
+
+
+def row_order(images: ImageSet, seed: int | None) -> np.ndarray:
+    """Which image each row holds: (N,) int64."""
+    return np.arange(len(images)) if seed is None else np.random.default_rng(seed).permutation(len(images))
+
+
+def complete(images: ImageSet, destination: Path, image_format: ImageFormat, write: Callable[[Path], list[Entry]],
+             same_size: bool, meta: dict) -> dict:
+    """The directory `destination` with what `write` puts into data.mdb, whole or not at all; returns its meta.json.
+
+    write: a new directory -> the entries that it wrote there, without their datums.
+    """
     check_replaceable(destination)
-    _check_space(images, destination, image_format)
+    check_space(len(images), destination, image_format)
     partial = destination.with_name(destination.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        order = np.arange(len(images)) if seed is None else np.random.default_rng(seed).permutation(len(images))
-        kept = _write_entries(images, order, partial, image_format, destination, jobs, skip_unreadable)
-        meta = {**meta, "seed": seed, **_describe(images, kept, image_format)}
+        kept = write(partial)
+        _check_classes(images, kept, destination)
+        meta = {**meta, **_describe(images, kept, image_format)}
         if same_size and None in (meta["height"], meta["width"]):
             raise PrepError(f"{destination}: the images differ in size; give a --size such as 256")
         _write_companions(images, kept, partial, meta)
@@ -115,11 +136,11 @@ def _replaced(destination: Path) -> Path:
     return destination.with_name(destination.name + ".old")
 
 
-def _check_space(images: ImageSet, destination: Path, image_format: ImageFormat) -> None:
+def check_space(count: int, destination: Path, image_format: ImageFormat) -> None:
     """A disk that is too small is better found out before the work than after it."""
     if image_format.encoded or image_format.size == 0:
         return
-    need = len(images) * image_format.size ** 2 * (1 if image_format.grey else 3)
+    need = count * image_format.size ** 2 * (1 if image_format.grey else 3)
     destination.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(destination.parent).free
     if free < need:
@@ -127,25 +148,33 @@ def _check_space(images: ImageSet, destination: Path, image_format: ImageFormat)
                         "free some, use --encoded or another --out")
 
 
-def _write_entries(images: ImageSet, order: np.ndarray, partial: Path, image_format: ImageFormat,
-                   destination: Path, jobs: int, skip_unreadable: bool) -> list[Entry]:
-    """Entries in the database, in order, without their datums. After a failure only checks go on, to name them all."""
-    kept, failures = [], []
+def write_entries(images: ImageSet, order: np.ndarray, partial: Path, image_format: ImageFormat,
+                  destination: Path, jobs: int, skip_unreadable: bool,
+                  failed: list[Failure] | None = None) -> list[Entry]:
+    """Entries in the database, in order, without their datums. After a failure only checks go on, to name them all.
+
+    failed: gets the images that were left out.
+    """
+    kept, failures = [], [] if failed is None else failed
     with LmdbAppender(partial) as database, \
             tqdm(total=len(order), desc=destination.name, unit=" images", mininterval=0.5, disable=None) as progress:
-        for entries, failed in _prepared_chunks(images, order, image_format, jobs):
-            failures += failed
+        for entries, broken in _prepared_chunks(images, order, image_format, jobs):
+            failures += broken
             if skip_unreadable or not failures:
                 database.append([entry.datum for entry in entries])
                 kept += [replace(entry, datum=b"") for entry in entries]
-            progress.update(len(entries) + len(failed))
-    _report_failures(images, failures, destination, skip_unreadable)
+            progress.update(len(entries) + len(broken))
+    report_failures(images, failures, destination, skip_unreadable)
+    return kept
+
+
+def _check_classes(images: ImageSet, kept: list[Entry], destination: Path) -> None:
+    """PrepError for a class of which nothing was readable."""
     left = images.counts([entry.row for entry in kept])
     lost = [name for name, before, now in zip(images.classes, images.counts(range(len(images))), left)
             if before and not now]
     if lost:
         raise PrepError(f"{destination}: no readable image left of class {lost[0]!r}")
-    return kept
 
 
 def _prepared_chunks(images: ImageSet, order: np.ndarray, image_format: ImageFormat,
@@ -176,13 +205,20 @@ def _prepare_chunk(images: ImageSet, rows: np.ndarray, image_format: ImageFormat
 
 
 def _prepare(images: ImageSet, row: int, image_format: ImageFormat) -> Entry:
-    original = to_pixels(images.read(row), image_format.grey)
+    image = images.read(row)
+    original = to_pixels(image, image_format.grey)
     pixels = resize(original, image_format.size)
+    if image_format.encoded == JPG and pixels is not original:
+        height, width = original.shape[:2]
+        raise PrepError(f"is {width}x{height}; --encoded jpg keeps files as they are and each must have the --size, "
+                        f"{image_format.size}x{image_format.size}, already; resize it before, or store raw pixels")
     label, planes = int(images.labels[row]), planar(pixels)
-    datum = serialize_datum(label, planes.shape, encode_png(pixels) if image_format.encoded else planes,
-                            image_format.encoded)
+    is_jpeg = image_format.encoded == JPG and is_kept_as_jpeg(image, pixels)
+    encoded = (image if is_jpeg else encode_png(pixels)) if image_format.encoded else planes
+    datum = serialize_datum(label, planes.shape, encoded, image_format.encoded is not None)
     told = label if images.several is None else "".join(map(str, images.labels_of([row])[0]))
-    return Entry(row, datum, content_digest(told, planes.shape, original), planes.shape, pixels is not original)
+    return Entry(row, datum, content_digest(told, planes.shape, original), planes.shape, pixels is not original,
+                 is_jpeg)
 
 
 def content_digest(label: int | str, shape: tuple[int, int, int], original: np.ndarray) -> bytes:
@@ -230,7 +266,7 @@ class LmdbAppender:
         self._count += len(values)
 
 
-def _report_failures(images: ImageSet, failures: list[Failure], destination: Path, skip: bool) -> None:
+def report_failures(images: ImageSet, failures: list[Failure], destination: Path, skip: bool) -> None:
     listing = destination.with_name(destination.name + "_unreadable.txt")
     if not failures:
         listing.unlink(missing_ok=True)  # of an earlier run
@@ -253,7 +289,9 @@ def _describe(images: ImageSet, kept: list[Entry], image_format: ImageFormat) ->
                                for values in map(set, zip(*(entry.shape for entry in kept))))
     return {
         "count": len(kept), "height": height, "width": width, "channels": channels,
-        "encoded": image_format.encoded, "resized": sum(entry.resized for entry in kept),
+        "encoded": image_format.encoded is not None,
+        **({"jpeg": sum(entry.is_jpeg for entry in kept)} if image_format.encoded == JPG else {}),
+        "resized": sum(entry.resized for entry in kept),
         "source": images.source, "classes": list(images.classes),
         "class_counts": images.counts([entry.row for entry in kept]),
         **({} if images.several is None else {"several_labels": True}),

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from tqdm import tqdm
 
+LARGE_FILE = 1 << 30     # bytes
+
 
 def default_threads() -> int:
     """Number of processors this process may use."""
@@ -28,13 +30,13 @@ def block_slices(count: int, block: int) -> list[slice]:
 
 
 def release(array: np.ndarray):
-    """Give the pages of a memory-mapped array back that were read so far; they are read again when they are needed.
+    """Give the pages of a large memory-mapped array back that were read so far; they are read again when needed.
 
-    Pages of a file count as this process's memory until then, and a file may be larger than the memory. Nothing is
-    done for other arrays.
+    Pages of a file count as this process's memory until then, and a file may be larger than the memory. Reading one
+    row may map 2 MiB around it. Nothing is done for small files and other arrays.
     """
     mapped = getattr(array, "_mmap", None)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+    if mapped is not None and len(mapped) >= LARGE_FILE and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
 

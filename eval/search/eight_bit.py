@@ -12,23 +12,30 @@ FIXED = ctypes.byref(ctypes.c_int32(0))   # the offset added to every product
 
 @cache
 def product_function():
-    """dnnl_gemm_u8s8s32 as a ctypes function; None without the library, or where its sums are not exact."""
+    """dnnl_gemm_u8s8s32 as a ctypes function; None without the library, or where its sums are never exact."""
     for name in (ctypes.util.find_library("dnnl"), *NAMES):
         try:
             function = ctypes.CDLL(name).dnnl_gemm_u8s8s32 if name else None
         except (OSError, AttributeError):   # not installed, or built without it
             continue
-        if function and _is_exact(function):
+        if function and largest_left(function):
             return function
     return None
 
 
-def _is_exact(function) -> bool:
-    """Whether the largest products are right: processors without VNNI add pairs of them in 16 bits, and saturate."""
-    left, right = np.full((16, 256), 255, np.uint8), np.full((16, 256), 127, np.int8)
+def largest_left(function) -> int:
+    """The largest number on the left for which sums are exact: 255, or 127, or 0 for none.
+
+    Processors without VNNI add pairs of products in 16 bits, which 255 * 127 * 2 does not fit but 127 * 127 * 2 does.
+    """
+    return next((largest for largest in (255, 127) if _is_exact(function, largest)), 0)
+
+
+def _is_exact(function, largest) -> bool:
+    left, right = np.full((16, 256), largest, np.uint8), np.full((16, 256), 127, np.int8)
     result = np.empty((16, 16), np.int32)
     _call(function, left, right, result)
-    return bool((result == 255 * 127 * 256).all())
+    return bool((result == largest * 127 * 256).all())
 
 
 def _call(function, left, right, result):
@@ -46,6 +53,6 @@ def _call(function, left, right, result):
 def products(left: np.ndarray, right: np.ndarray, result: np.ndarray):
     """left @ right.T into result (M, N) int32; left (M, d) uint8, right (N, d) int8, all C-contiguous, d <= 65,000.
 
-    Call it only where `product_function` gives one.
+    Call it only where `product_function` gives one, with at most `largest_left` of it on the left.
     """
     _call(product_function(), left, right, result)

@@ -13,7 +13,7 @@ import numpy as np
 
 from basics.files import is_there, read_json, regular_file
 from basics.program import EvalError
-from basics.rows import block_slices, evenly
+from basics.rows import block_slices, evenly, release
 from search.codes import binarise, pack, read_codes
 
 # Entries of meta.json that must agree between queries and database: else two runs were mixed.
@@ -204,6 +204,7 @@ def _check_fc7(path: Path, fc7: np.ndarray):
             row = int(rows[part][np.flatnonzero(~(np.abs(block) <= limit).all(axis=1))[0]])
             raise EvalError(f"{path}: row {row} has NaN or infinity, or values above {limit:.3g}: the training "
                             "diverged or the features are damaged; extract them again")
+        release(fc7)
 
 
 def load_ids(path: Path, count: int) -> list[str] | None:

@@ -101,7 +101,7 @@ def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int 
     choose: gives the screen (screen.py) that leaves entries out first, or None. It changes the time, not the result.
     """
     check_search(query_fc7, index, top_k)
-    alike_blocks = alike(query_fc7)
+    alike_blocks = alike(query_fc7, len(index))
     screen = choose(query_fc7, alike_blocks, index, top_k, threads)
     if screen is None and is_large(*index.fc7.shape):
         return _search_large(query_fc7, index, top_k, threads)
@@ -195,6 +195,5 @@ def _search(query_fc7, index, top_k, threads, title, blocks, pools):
         found = rank(queries, query_norms[rows], index, pools(rows), top_k, threads)
         for kept, ranked in zip((result.ids, result.euclidean, result.pool), found):
             kept[rows] = ranked
-        if is_large(*index.fc7.shape):
-            release(index.fc7)
+        release(index.fc7)
     return result

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from basics.rows import block_slices, map_blocks
+from basics.rows import block_slices, map_blocks, release
 from search import kernels
 
 QUERIES_PER_TASK = 32
@@ -102,6 +102,7 @@ def pair_products(queries: np.ndarray, fc7: np.ndarray, query_of: np.ndarray, ro
 
     def work(part):
         kernel(rows, wanted[part], starts[part.start:part.stop + 1], queries, pairs, query_of, products)
+        release(fc7)
 
     map_blocks(work, len(wanted), ROWS_PER_TASK, threads)
     return products

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from basics.program import EvalError
-from basics.rows import block_slices, evenly
+from basics.rows import block_slices, evenly, release
 from search.feature_set import Split
 
 WHOLE_BYTES = 1 << 28    # arrays up to 256 MiB are read whole
@@ -43,6 +43,7 @@ def array_digest(*arrays: np.ndarray) -> str:
         for rows in tqdm(block_slices(len(array), BLOCK_ROWS), desc="reading what is ranked", unit="block", delay=2,
                          leave=False, disable=None):
             digest.update(np.ascontiguousarray(array[rows]).data)
+        release(array)
     return digest.hexdigest()
 
 
@@ -59,7 +60,9 @@ def split_digest(split: Split, name: str) -> str | None:
     key = split.meta.get("key")
     if key is None or array.nbytes <= WHOLE_BYTES:
         return array_digest(array)
-    return json_digest([key, array.shape, array_digest(array[evenly(len(array), SAMPLED_ROWS)])])
+    sampled = array[evenly(len(array), SAMPLED_ROWS)]
+    release(array)
+    return json_digest([key, array.shape, array_digest(sampled)])
 
 
 def differences(found: dict, wanted: dict) -> list[str]:

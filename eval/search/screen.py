@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from basics.rows import block_slices, evenly, map_blocks
+from basics.rows import block_slices, evenly, map_blocks, release
 from search import eight_bit, kernels
 from search.fine_block import rows_of
 from search.slabs import rank
@@ -26,7 +26,8 @@ QUERIES_PER_TASK = 16
 ROWS_PER_TASK = 512
 CENTRE_ROWS = 4096       # whose mean is taken from all rows
 LARGEST_CODE = 127
-OFFSET = 128             # makes the query's numbers of 8 bits unsigned, as oneDNN wants its left side
+LARGEST_BYTES = 5 << 30  # of the codes of 8 bits: more is not worth the memory
+BOUND_BYTES = 1 << 29    # of a block's products with the whole database
 ROUNDING = 4e-7          # of the lengths of both rows: a bound is kept as float32, from a square root of a difference
 DIRECTIONS = 64
 DIRECTION_ROWS = 1024    # that the directions are taken from
@@ -36,6 +37,7 @@ LIMIT_ERROR = 1.004      # squared distances of the fine search are right to a t
 SAMPLE_ROWS = 4096       # of the database, that the screens are tried on
 SMALLEST_WORK = 2e10     # pairs times units: below, a second is not worth a choice
 UNION_COST = 1.5         # of multiplying a row that is fetched, over one that lies in its place
+PAIR_COST = 5            # of multiplying a row with one query, over its share of a product of matrices
 WORTH = 0.85             # a screen that promises less than that saves nothing for sure
 
 
@@ -47,36 +49,51 @@ class Quantised:
     measures: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def quantise(fc7: np.ndarray, centre: np.ndarray, dtype: type, offset: int, threads: int | None = None) -> Quantised:
-    """Rows (n, d) of any float dtype less `centre` (d,) float64, rounded to `dtype` (int8 or uint8), `offset` added."""
+def quantise(fc7: np.ndarray, centre: np.ndarray, dtype: type, largest: int, offset: int,
+             threads: int | None = None) -> Quantised:
+    """Rows (n, d) of any float dtype less `centre` (d,) float64, rounded to -`largest`..`largest`, `offset` added.
+
+    dtype: int8 or uint8, of the codes.
+    """
     codes = np.empty(fc7.shape, dtype)
     measures = tuple(np.empty(len(fc7), kind) for kind in (float, float, float, np.int64))
 
     def work(rows):
         block = np.asarray(fc7[rows], np.float32)
-        kernels.quantise(block, centre, LARGEST_CODE, codes[rows], offset, *(measure[rows] for measure in measures))
+        kernels.quantise(block, centre, largest, codes[rows], offset, *(measure[rows] for measure in measures))
 
     map_blocks(work, len(fc7), ROWS_PER_TASK, threads)
+    release(fc7)
     return Quantised(codes, measures)
 
 
 class EightBits:
-    """Screen by 8-bit products; takes a byte of memory a unit. Needs `eight_bit.product_function`."""
+    """Screen by 8-bit products; takes a byte of memory a unit. Needs `eight_bit.product_function`.
+
+    Queries have 7 bits where the processor adds products of 8 bits wrongly.
+    """
 
     def __init__(self, index, threads: int | None = None):
         self.centre = centre_of(index.fc7)
-        self.database = quantise(index.fc7, self.centre, np.int8, 0, threads)
+        # Added to the query's numbers: oneDNN wants its left side unsigned.
+        self.offset = (eight_bit.largest_left(eight_bit.product_function()) + 1) // 2
+        self.database = quantise(index.fc7, self.centre, np.int8, LARGEST_CODE, 0, threads)
         _, squares, errors, _ = self.database.measures
         self.longest = float((np.sqrt(squares) + errors).max())
 
     @staticmethod
     def cost(queries: int, units: int) -> float:
         """What the screen takes, building included, in bare float32 products of the same size."""
-        return 0.35 + 600 / queries
+        return 0.4 + 600 / queries
+
+    @staticmethod
+    def fits(index) -> bool:
+        """Whether there is a function for the products, and the codes take no more memory than they may."""
+        return eight_bit.product_function() is not None and index.fc7.size <= LARGEST_BYTES
 
     def candidates(self, queries: np.ndarray, top_k: int, threads: int | None = None) -> np.ndarray:
         """(B, N) bool: the entries that may be among the `top_k` nearest of each query (B, d) float32."""
-        asked = quantise(queries, self.centre, np.uint8, OFFSET, threads)
+        asked = quantise(queries, self.centre, np.uint8, self.offset - 1, self.offset, threads)
         products = np.empty((len(queries), len(self.database.codes)), np.int32)
         eight_bit.products(asked.codes, self.database.codes, products)
         _, squares, errors, _ = asked.measures
@@ -84,8 +101,9 @@ class EightBits:
         mask = np.empty(products.shape, bool)
 
         def work(rows):
-            kernels.candidates_by_eight_bits(products[rows], tuple(measure[rows] for measure in asked.measures), OFFSET,
-                                             self.database.measures, top_k, slack[rows], mask[rows])
+            measures = tuple(measure[rows] for measure in asked.measures)
+            kernels.candidates_by_eight_bits(products[rows], measures, self.offset, self.database.measures, top_k,
+                                             slack[rows], mask[rows])
 
         map_blocks(work, len(queries), QUERIES_PER_TASK, threads)
         return mask
@@ -109,6 +127,11 @@ class Directions:
         """What the screen takes, building included, in bare float32 products of the same size."""
         return 0.15 + DIRECTIONS / units + 3 * DIRECTIONS / queries
 
+    @staticmethod
+    def fits(index) -> bool:
+        """Projections are small beside fc7."""
+        return True
+
     def _project(self, fc7, threads):
         """Projections (n, DIRECTIONS) float32, and squared norms and what is left over, (n,) float64."""
         projected = np.empty((len(fc7), self.directions.shape[1]), np.float32)
@@ -123,6 +146,7 @@ class Directions:
             rests[rows] = np.sqrt(np.maximum(left, 0) + FLOAT64_ROUNDING * squares[rows])
 
         map_blocks(work, len(fc7), ROWS_PER_TASK, threads)
+        release(fc7)
         return projected, (squares, rests)
 
     def candidates(self, queries: np.ndarray, top_k: int, threads: int | None = None) -> np.ndarray:
@@ -166,21 +190,20 @@ def choose_screen(query_fc7: np.ndarray, blocks: list[np.ndarray], index, top_k:
     """The screen that promises to save most on these data, built; None where none does.
 
     Tried on a few thousand rows of the database with the queries of one of `blocks` (`alike`): what a screen saves
-    depends on how many rows its candidates of a block have together.
+    depends on how many candidates there are, and how many rows those of a block have together (`slabs.rank`).
     """
     if len(query_fc7) * len(index) * query_fc7.shape[1] < SMALLEST_WORK:
         return None
-    screens = [Directions] + [EightBits] * (eight_bit.product_function() is not None)
     sample = index.sample(SAMPLE_ROWS)
     queries = np.asarray(query_fc7[blocks[len(blocks) // 2]], np.float32)
     sample_top_k = -(-top_k * len(sample) // len(index))
     costs = {}
-    for screen in screens:
+    for screen in (screen for screen in (Directions, EightBits) if screen.fits(index)):
         costs[screen] = screen.cost(*query_fc7.shape)
         if costs[screen] < WORTH:
-            union = screen(sample, threads).candidates(queries, sample_top_k, threads).any(axis=0).mean()
-            costs[screen] += UNION_COST * union
-    best = min(screens, key=costs.get)
+            found = screen(sample, threads).candidates(queries, sample_top_k, threads)
+            costs[screen] += min(UNION_COST * found.any(axis=0).mean(), PAIR_COST * found.mean())
+    best = min(costs, key=costs.get)
     return best(index, threads) if costs[best] < WORTH else None
 
 
@@ -189,14 +212,15 @@ def centre_of(fc7: np.ndarray) -> np.ndarray:
     return np.asarray(fc7[evenly(len(fc7), CENTRE_ROWS)], np.float64).mean(axis=0)
 
 
-def alike(queries: np.ndarray) -> list[np.ndarray]:
-    """Blocks of at most QUERIES_PER_GROUP rows of queries (Q, d) that are alike: index arrays.
+def alike(queries: np.ndarray, count: int) -> list[np.ndarray]:
+    """Blocks of rows of queries (Q, d) that are alike, as many as are compared with `count` rows at once: index arrays.
 
     Queries are grouped by the nearest of a few taken evenly from among them.
     """
-    pivots = np.asarray(queries[evenly(len(queries), -(-len(queries) // QUERIES_PER_GROUP))], np.float32)
+    size = max(1, min(QUERIES_PER_GROUP, BOUND_BYTES // (4 * count)))
+    pivots = np.asarray(queries[evenly(len(queries), -(-len(queries) // size))], np.float32)
     half = np.einsum("nd,nd->n", pivots, pivots) / 2
     nearest = np.concatenate([np.argmin(half - np.asarray(queries[rows], np.float32) @ pivots.T, axis=1)
                               for rows in block_slices(len(queries), ROWS_PER_TASK)])
     order = np.argsort(nearest, kind="stable")
-    return [order[rows] for rows in block_slices(len(order), QUERIES_PER_GROUP)]
+    return [order[rows] for rows in block_slices(len(order), size)]

@@ -23,6 +23,7 @@ LARGE_BYTES = 1 << 30       # of float32 rows that are taken at once
 SLAB_BYTES = 1 << 29        # of those of a slab
 MOST_KEPT = 4               # times the list's length: more candidates of a query are decided before the next slab
 PAIRS_SHARE = 0.3           # of a block's products: with fewer wanted, a product of matrices makes too many others
+FEW_QUERIES = 3             # gathering rows for a product of matrices takes longer than their own products
 QUERIES_PER_TASK = 32
 QUERIES_PER_PRODUCT = 1024
 
@@ -119,7 +120,8 @@ def rank(queries: np.ndarray, query_norms: np.ndarray, index, pools: list[np.nda
     sizes = pool_sizes(pools, len(queries), len(index))
     if not sizes.any():      # nothing to be ranked: all lists are filled from outside the pool
         return lists_of(None, sizes, top_k)
-    if pools is not None and sizes.sum() <= PAIRS_SHARE * len(queries) * len(columns):
+    few = len(queries) <= FEW_QUERIES
+    if pools is not None and (few or sizes.sum() <= PAIRS_SHARE * len(queries) * len(columns)):
         return rank_pairs(queries, query_norms, index, pools, top_k, threads)
     if not is_large(len(index) if columns is None else len(columns), queries.shape[1]):
         return rank_block(queries, query_norms, index, pools, columns, top_k, threads)

@@ -84,6 +84,7 @@ class ExtractOptions:
     trust_net: bool
     part: Part | None = None  # to be extracted, not all
     join: bool = False        # parts that were extracted are to be put together
+    expect: str | None = None  # features/recipe.py, expected()
 
     @property
     def folders(self) -> list[Path]:
@@ -160,6 +161,8 @@ def add_part_options(parser: argparse.ArgumentParser) -> None:
     cut = parser.add_mutually_exclusive_group()
     cut.add_argument("--part", type=part, metavar="i/n",
                      help="only part i of n, to be joined: into <out>.parts/, whole or not at all")
+    parser.add_argument("--expect", metavar="JSON",
+                        help="stop unless weights, net and pre-processing are these (extract_cluster.py gives them)")
     cut.add_argument("--join", action="store_true",
                      help="put the parts in <out>.parts/ together; give the options that the parts were made with")
 

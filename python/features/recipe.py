@@ -1,4 +1,6 @@
 """What turns images into features: net, weights, blobs and pre-processing, decided from the options and the run."""
+import json
+import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,7 +16,7 @@ from features.preprocess import Preprocessor
 from nets.blobs import wanted_blobs
 from nets.model_file import deploy_for
 from process.errors import DriverError
-from process.identity import file_identity
+from process.identity import file_identity, without_places
 from process.package_folder import PackageFolder
 
 
@@ -38,6 +40,26 @@ class Recipe:
                 "input": [prepared.channels, prepared.crop, prepared.crop],
                 # Caffe's own, the only one once, is not named: features of earlier versions stay what they are.
                 **({"engine": self.engine} if self.engine == "onednn" else {})}
+
+
+def expected(recipe: Recipe) -> str:
+    """What another machine must have for the same recipe, as --expect takes it: contents, not places; no engine."""
+    identity = without_places(replace(recipe, engine=None).identity())
+    return json.dumps(identity, sort_keys=True)
+
+
+def check_expected(recipe: Recipe, words: str) -> None:
+    """DriverError that names what this machine has otherwise than `words`, those of expected(), say."""
+    try:
+        wanted = dict(json.loads(words))
+    except (ValueError, TypeError):
+        raise DriverError(f"--expect {words}: not what extract_cluster.py gives") from None
+    named = replace(recipe, engine=None).identity()
+    for name, value in json.loads(expected(recipe)).items():
+        if wanted.get(name) != value:
+            place = named[name]["file"] if isinstance(named[name], dict) and "file" in named[name] else value
+            raise DriverError(f"{socket.gethostname()} has another {name} than the extraction that this part is of "
+                              f"({place} there): give this machine the same files")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from features.loading import load_extractor, tell_device
 from features.memory import check_batch
 from features.options import ExtractOptions
 from features.parts import PartExtraction
-from features.recipe import Recipe, decide
+from features.recipe import Recipe, check_expected, decide
 from features.sources import sources_of
 from gpu import device
 from process.cpu import processor
@@ -25,6 +25,8 @@ def extract(options: ExtractOptions, console: TextIO) -> int:
     if len(gpus) > 1:
         raise DriverError(f"--gpu {options.gpu}: extraction takes one GPU")
     recipe = decide(options, None if gpus else engine_in_use(), console)
+    if options.expect:
+        check_expected(recipe, options.expect)
     extractions = _extractions(options, recipe, device.listed(gpus)[0].name if gpus else f"CPU {processor()}")
     left = [extraction for extraction in extractions if not _is_kept(extraction, console)]
     if not left:

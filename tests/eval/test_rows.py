@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from basics import rows
 from basics.rows import release
 
 
@@ -11,7 +12,8 @@ def resident_of_files() -> int:
         return next(int(line.split()[1]) << 10 for line in file if line.startswith("RssFile"))
 
 
-def test_pages_that_were_read_are_given_back(tmp_path):
+def test_pages_that_were_read_are_given_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "LARGE_FILE", 1 << 20)
     np.save(tmp_path / "x.npy", np.arange(1 << 24, dtype=np.int32))
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     before = resident_of_files()

@@ -74,14 +74,14 @@ def test_a_screened_search_finds_the_same(make, kind):
 def test_like_queries_share_blocks_and_none_is_lost(monkeypatch):
     monkeypatch.setattr(screen, "QUERIES_PER_GROUP", 10)
     queries = np.repeat(np.eye(4, dtype=np.float32), 10, axis=0)[np.random.default_rng(0).permutation(40)]
-    blocks = alike(queries)
+    blocks = alike(queries, 1000)
     assert sorted(np.concatenate(blocks)) == list(range(40))
     assert all(len(block) <= 10 for block in blocks)
 
 
 def chosen(query_fc7, db_fc7, top_k=50):
     """The class of the screen that is chosen, however small the work."""
-    return type(choose_screen(query_fc7, alike(query_fc7), Fc7Index(db_fc7), top_k))
+    return type(choose_screen(query_fc7, alike(query_fc7, len(db_fc7)), Fc7Index(db_fc7), top_k))
 
 
 def clusters(rng, count, units=1024, spread=0.05):
@@ -114,15 +114,30 @@ def test_without_the_library_directions_remain(monkeypatch):
 @needs_dnnl
 def test_eight_bit_products_are_those_of_whole_numbers():
     rng = np.random.default_rng(5)
-    left, right = rng.integers(0, 256, (7, 300)).astype(np.uint8), rng.integers(-127, 128, (11, 300)).astype(np.int8)
+    largest = eight_bit.largest_left(eight_bit.product_function())
+    left = rng.integers(0, largest + 1, (7, 300)).astype(np.uint8)
+    right = rng.integers(-127, 128, (11, 300)).astype(np.int8)
     found = np.empty((7, 11), np.int32)
     eight_bit.products(left, right, found)
     assert np.array_equal(found, left.astype(int) @ right.astype(int).T)
 
 
-def test_a_library_whose_sums_saturate_is_not_used(monkeypatch):
+@pytest.mark.parametrize("most, largest", [(10**9, 255), (32767, 127), (20000, 0)])
+def test_sums_of_pairs_that_saturate_limit_the_left_side(monkeypatch, most, largest):
+    """Processors without VNNI keep sums of two products in 16 bits."""
     def saturating(function, left, right, result):
         pairs = [left[:, i:i + 2].astype(int) @ right[:, i:i + 2].astype(int).T for i in range(0, left.shape[1], 2)]
-        result[:] = np.sum([np.minimum(pair, 32767) for pair in pairs], axis=0)
+        result[:] = np.sum([np.minimum(pair, most) for pair in pairs], axis=0)
+
     monkeypatch.setattr(eight_bit, "_call", saturating)
-    assert not eight_bit._is_exact(None)
+    assert eight_bit.largest_left(object()) == largest
+
+
+def test_codes_that_would_take_too_much_memory_are_not_made(monkeypatch):
+    monkeypatch.setattr(screen, "LARGEST_BYTES", 900 * 96 - 1)
+    assert not EightBits.fits(Fc7Index(np.ones((900, 96), np.float32)))
+
+
+def test_blocks_are_as_large_as_their_products_may_be(monkeypatch):
+    monkeypatch.setattr(screen, "BOUND_BYTES", 4 * 1000 * 7)
+    assert max(map(len, alike(np.eye(40, dtype=np.float32), 1000))) == 7

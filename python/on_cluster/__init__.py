@@ -1,0 +1,1 @@
+"""Work of the driver on the nodes of a Ray cluster; Ray is imported here alone."""
