@@ -72,6 +72,7 @@ def _check(parser: argparse.ArgumentParser, options: TrainOptions) -> None:
         raise DriverError(f"--weights {options.weights}: no such file. Give a caffemodel, or none to start from the "
                           "fillers")
     refuse_inputs_as_outputs([options.run.path], [options.solver, options.weights])
+    options.run.refuse_other_folder()
 
 
 def work(options: TrainOptions) -> int:

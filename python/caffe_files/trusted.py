@@ -23,11 +23,15 @@ ELSEWHERE = ("net_param", "train_net", "test_net", "train_net_param", "test_net_
 
 def check_net(net: caffe_pb2.NetParameter, path: object, trusted: bool,
               data: Sequence[caffe_pb2.LayerParameter] = ()) -> None:
-    """DriverError that names the first layer which does more than compute, unless the net is trusted.
+    """DriverError that names the first layer which does more than compute, unless the net is trusted, or has no size.
 
     net: in today's format. data: its Data layers that were asked for. path: of the net, for messages. A type that Caffe
     does not know is left to Caffe, which says so.
     """
+    for layer in net.layer:
+        wrong = next((side for shape in layer.input_param.shape for side in shape.dim if side < 1), None)
+        if wrong is not None:
+            raise DriverError(f"{path}: layer {layer.name!r} has a side of {wrong}: give the sizes of its images")
     if trusted:
         return
     known = set(caffe.layer_type_list())

@@ -82,6 +82,14 @@ class RunFolder:
         """What Caffe itself logs, of every program that worked on the run."""
         return self.path / "caffe.log"
 
+    def refuse_other_folder(self) -> None:
+        """DriverError when the folder is there and holds things, but none that tells a run: its log would go there."""
+        if not self.path.exists() or any(path.exists() for path in (self.caffe_log, self.settings, self.train_val)):
+            return
+        if not self.path.is_dir() or any(self.path.iterdir()):
+            raise DriverError(f"{self.path} is there and is no run (it has no {self.settings.name}): it is left alone. "
+                              "Choose another --run")
+
     def read_settings(self) -> dict[str, Any]:
         """The content of run.json. FileNotFoundError when the folder has none."""
         return read_json(self.settings, SETTINGS_SCHEMA)

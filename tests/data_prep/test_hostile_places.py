@@ -70,6 +70,11 @@ def test_a_fifo_is_not_waited_for(tmp_path):
         load_lists({"train": ListFiles(tmp_path / "1.png")}, tmp_path)
 
 
+def test_a_name_with_a_zero_byte_is_told(tmp_path):
+    with pytest.raises(PrepError, match="zero byte"):
+        open_tree(tmp_path).read("a\0b.png")
+
+
 @pytest.mark.parametrize("ending", ["gz", "bz2", "xz"])
 def test_a_packed_tar_with_damaged_data(tmp_path, ending):
     rng = np.random.default_rng(0)

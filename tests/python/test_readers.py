@@ -1,4 +1,4 @@
-"""Files that a run's readers meet, and what they say of those that are none."""
+"""Files and folders that a run meets, and what is said of those that are others."""
 import errno
 import os
 
@@ -62,3 +62,13 @@ def test_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError, match="wanted.bin"), whole_file(tmp_path / "wanted.bin"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_other_things_is_no_run(tmp_path):
+    RunFolder(tmp_path / "new").refuse_other_folder()
+    RunFolder(tmp_path).refuse_other_folder()  # empty
+    (tmp_path / "data.mdb").write_bytes(b"")
+    with pytest.raises(DriverError, match="is there and is no run"):
+        RunFolder(tmp_path).refuse_other_folder()
+    (tmp_path / "caffe.log").touch()
+    RunFolder(tmp_path).refuse_other_folder()

@@ -42,6 +42,12 @@ def test_nets_that_compute_are_taken(text, check):
     check(net(text), "x.prototxt", trusted=False)
 
 
+@pytest.mark.parametrize("side", [0, -20])
+def test_images_without_a_size_are_refused(side):
+    with pytest.raises(DriverError, match=f"x.prototxt: layer 'data' has a side of {side}"):
+        check_net(net(DEPLOY.replace("dim: 20 dim: 20", f"dim: 20 dim: {side}")), "x.prototxt", trusted=False)
+
+
 def test_a_deploy_net_has_no_database():
     with pytest.raises(DriverError, match="'data' is of type Data"):
         check_net(net(TRAIN_VAL), "x.prototxt", trusted=False)

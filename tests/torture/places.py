@@ -80,6 +80,7 @@ def deep(folder: Path, image: Path) -> None:
 
 FOLDERS = {
     "a link to its parent": (added(lambda folder, image: (folder / "up").symlink_to("..")), REFUSED),
+    "a link to its own folder": (added(lambda folder, image: (folder / "again").symlink_to(".")), REFUSED),
     "a link to itself": (added(lambda folder, image: (folder / "x.png").symlink_to("x.png")), REFUSED),
     "two links in a circle": (added(lambda folder, image: ((folder / "a.png").symlink_to("b.png"),
                                                            (folder / "b.png").symlink_to("a.png"))), REFUSED),
