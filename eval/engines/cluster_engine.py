@@ -199,7 +199,8 @@ class ClusterEngine(Engine):
         while any(course.reply is None for course in courses.values()):
             ready, _ = self.ray.wait(list(references), timeout=0.05 if references else 0) if references else ([], [])
             for reference in ready:
-                self._take(courses[references.pop(reference).shard], reference)
+                place = references.pop(reference)
+                self._take(courses[place.shard], reference, place)
             now = time.monotonic()
             if not ready:
                 self.check()
@@ -222,21 +223,20 @@ class ClusterEngine(Engine):
         except self.ray.exceptions.RayError as error:
             course.fault = fault_of(error)
 
-    def _take(self, course, reference):
+    def _take(self, course, reference, place):
         """Keep a reply, or what went wrong: the next copy is asked then."""
         if course.reply is not None:
             return
-        place = course.asked[-1]
         try:
             course.reply = self.ray.get(reference, timeout=PING_S)
         except self.ray.exceptions.RayActorError as error:
             course.fault = fault_of(error)
             self.copies.is_silent(place)
-            course.since = -1.0
+            course.since = -1.0 if place == course.asked[-1] else course.since
         except self.ray.exceptions.RayError as error:
             course.fault = fault_of(error)
             self.copies.is_silent(place) if self.copies.copies > 1 else None
-            course.since = -1.0
+            course.since = -1.0 if place == course.asked[-1] else course.since
 
     def _is_quiet(self, course, references, patience) -> bool:
         """Whether another copy has to be asked: the last one failed, or does not even answer a ping."""
