@@ -12,7 +12,7 @@ from basics.rows import default_threads, map_blocks
 from search import kernels
 
 QUERIES_PER_TASK = 128
-QUERIES_PER_TASK_OF_POOLS = 8
+QUERIES_PER_TASK_OF_POOLS = 16
 SAMPLE = 2048               # entries that a query's first radius is estimated from
 QUERIES_FOR_GROUPS = 256    # so many pay for looking which codes repeat
 REPEATED_SHARE = 0.5        # of the entries: with more distinct codes than that, comparing each entry is as fast
@@ -99,18 +99,14 @@ class CodeIndex:
     def pools(self, query_codes: np.ndarray, radius: np.ndarray, threads: int | None = None) -> list[np.ndarray]:
         """The entries with a distance below radius (Q,) integers, for each query: ids int32, ascending."""
         queries = self.query_words(query_codes)
-        last = np.clip(np.asarray(radius) - 1, -1, self.levels - 1)
-        pools = [np.empty(0, np.int32)] * len(queries)
+        last = np.clip(np.asarray(radius, np.int64) - 1, -1, self.levels - 1)
+        scratch = np.empty(0, self.distance_dtype)
 
         def work(rows):
-            for row in range(rows.start, rows.stop):
-                if last[row] >= 0:
-                    within = self.columns, self.count, queries[row], last[row:row + 1].astype(self.distance_dtype)
-                    pools[row] = np.empty(kernels.count_within(*within), np.int32)
-                    kernels.ids_within(*within, pools[row])
+            ids, kept = kernels.ids_within(self.columns, self.count, queries[rows], last[rows], scratch)
+            return [row[:size].copy() for row, size in zip(ids, kept)]
 
-        map_blocks(work, len(queries), QUERIES_PER_TASK_OF_POOLS, threads)
-        return pools
+        return sum(map_blocks(work, len(queries), QUERIES_PER_TASK_OF_POOLS, threads), [])
 
     def query_words(self, query_codes: np.ndarray) -> np.ndarray:
         """Query codes as the kernels take them, (Q, words) uint64. EvalError unless packed like the database."""

@@ -694,29 +694,30 @@ def candidates_by_bounds(bounds, top_k, candidates):
 
 
 @compiled
-def count_within(columns, count, query, radius):
-    """How many of the first `count` entries lie within `radius`, a distance that occurs, of a query (words,)."""
-    buffer, found = np.empty(TILE + LANES, radius.dtype), 0
-    for first in range(0, count, TILE):
-        last = min(first + TILE, count)
-        scan(columns, query, first, last, buffer)
-        for i in range(last - first):
-            found += buffer[i] <= radius[0]
-    return found
+def ids_within(columns, count, queries, radii, scratch):
+    """The entries, of the first `count`, within radii (Q,) of queries (Q, words), in database order.
 
-
-@compiled
-def ids_within(columns, count, query, radius, ids):
-    """The entries that `count_within` counts, in database order, into ids."""
-    buffer, near = np.empty(TILE + LANES, radius.dtype), np.empty(TILE, radius.dtype)
-    found, kept = np.empty(TILE, ids.dtype), 0
-    for first in range(0, count, TILE):
-        last = min(first + TILE, count)
-        scan(columns, query, first, last, buffer)
-        here = collect(buffer, last - first, first, np.int64(radius[0]), found, near, 0)
-        ids[kept:kept + here] = found[:here]
-        kept += here
-
+    (ids (Q, room) int32, how many of each row are meant (Q,)). A radius of -1 lets nothing in. `scratch` gives the
+    distances' dtype alone.
+    """
+    buffer, near = np.empty(TILE + LANES, scratch.dtype), np.empty(TILE, scratch.dtype)
+    ids, kept = np.empty((len(queries), TILE), np.int32), np.zeros(len(queries), np.int64)
+    found = np.empty(TILE, np.int32)
+    for start in range(0, count, SHARED):
+        for i in range(len(queries)):
+            for first in range(start, min(start + SHARED, count), TILE):
+                if radii[i] < 0:
+                    break
+                last = min(first + TILE, count)
+                scan(columns, queries[i], first, last, buffer)
+                here = collect(buffer, last - first, first, radii[i], found, near, 0)
+                if kept[i] + here > ids.shape[1]:
+                    more = np.empty((len(queries), 2 * ids.shape[1]), np.int32)
+                    more[:, :ids.shape[1]] = ids
+                    ids = more
+                ids[i, kept[i]:kept[i] + here] = found[:here]
+                kept[i] += here
+    return ids, kept
 
 
 @part
