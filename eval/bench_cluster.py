@@ -11,9 +11,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from basics.program import EvalError, positive, run_program
+
+# isort: split
 import numpy as np
 
-from basics.program import EvalError, positive, run_program
 from benchmarks.made_up import synthetic
 from benchmarks.races import race, report_race
 from engines.cluster_engine import ClusterEngine

@@ -15,10 +15,12 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from basics.program import EvalError, positive, run_program
+
+# isort: split
 import numpy as np
 
 from basics.files import read_json, write_json
-from basics.program import EvalError, positive, run_program
 from benchmarks.yahoo_size import Recipe, write_features
 
 PROGRAM = Path(__file__).with_name("evaluate.py")

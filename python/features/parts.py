@@ -109,7 +109,7 @@ def _of_this_machine(folder: Path) -> str:
 def _remove_what_ended_processes_left(folder: Path) -> None:
     """Unfinished copies whose process has ended. Those of other machines are left to whoever joins the parts."""
     for path in folder.parent.glob(f"{_of_this_machine(folder)}*{PARTIAL}"):
-        if Path("/proc", path.name.split(".")[-3]).exists():
+        if _lives(path.name.split(".")[-3]):
             continue
         try:
             descriptor = lock_folder(path)
@@ -117,6 +117,14 @@ def _remove_what_ended_processes_left(folder: Path) -> None:
             continue
         shutil.rmtree(path, ignore_errors=True)
         os.close(descriptor)
+
+
+def _lives(process: str) -> bool:
+    """Whether a process of this machine runs. One that was killed keeps its number until its parent asks for it."""
+    try:
+        return Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 class PartExtraction(Extraction):

@@ -86,9 +86,10 @@ class RunFolder:
         """DriverError when the folder is there and holds things, but none that tells a run: its log would go there."""
         if not self.path.exists() or any(path.exists() for path in (self.caffe_log, self.settings, self.train_val)):
             return
-        if not self.path.is_dir() or any(self.path.iterdir()):
-            raise DriverError(f"{self.path} is there and is no run (it has no {self.settings.name}): it is left alone. "
-                              "Choose another --run")
+        found = sorted(path.name for path in self.path.iterdir()) if self.path.is_dir() else ["not a folder"]
+        if found:
+            raise DriverError(f"{self.path} ({found[0]}) is there and is no run (it has no {self.settings.name}): it "
+                              "is left alone. Choose another --run")
 
     def read_settings(self) -> dict[str, Any]:
         """The content of run.json. FileNotFoundError when the folder has none."""
