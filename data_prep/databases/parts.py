@@ -244,8 +244,16 @@ def _own_name(folder: Path) -> Path:
 
 def _remove_what_ended_processes_left(folder: Path) -> None:
     for path in folder.parent.glob(f"{_of_this_machine(folder)}*{PARTIAL}"):
-        if not Path("/proc", path.name.split(".")[-3]).exists():
+        if not _lives(path.name.split(".")[-3]):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _lives(process: str) -> bool:
+    """Whether a process of this machine runs. One that was killed keeps its number until its parent asks for it."""
+    try:
+        return Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _sync(folder: Path) -> None:

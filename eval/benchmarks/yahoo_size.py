@@ -77,6 +77,8 @@ def _is_written(folder, meta):
 def _write_split(folder, recipe, world, split, count, rng):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "meta.json").unlink(missing_ok=True)
+    for path in folder.glob("*.npy"):   # a link to it elsewhere keeps what it has (bench_yahoo1m.py --es-queries)
+        path.unlink()
     shapes = {"latent": ((count, recipe.bits), np.float16), "fc7": ((count, recipe.units), recipe.dtype),
               "labels": ((count,), np.int32), "predictions": ((count,), np.int32)}
     arrays = {name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)

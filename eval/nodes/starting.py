@@ -106,7 +106,7 @@ def _is_locked():
         return True
 
 
-class NotYet(EvalError):
+class StartTimedOut(EvalError):
     """A node that Ray gave up because its parts took more than the 30 s that it allows them."""
 
 
@@ -114,7 +114,7 @@ def _start(role, *arguments):
     for left in reversed(range(STARTS)):
         try:
             return _start_once(role, *arguments)
-        except NotYet:
+        except StartTimedOut:
             if not left:
                 raise
 
@@ -151,7 +151,7 @@ def _wait_until_up(process, record, path):
             said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-6:]
             end_record(path)
             why = "ended" if process.returncode is not None else f"was not up after {UP_S:.0f} s"
-            kind = NotYet if any("timed out during startup" in line for line in said) else EvalError
+            kind = StartTimedOut if any("timed out during startup" in line for line in said) else EvalError
             raise kind(f"the {record.role} at {record.host} {why}: {told(said)}")
         time.sleep(0.1)
 

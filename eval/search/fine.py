@@ -21,6 +21,7 @@ from search.slabs import is_large, rank, rank_all
 
 BLOCK_BYTES = 1 << 27       # of float32 products held at once
 QUERIES_PER_BLOCK = 1024
+AS_THEY_ARE = (np.dtype(np.float16), np.dtype(np.float32))  # what compiled loops read
 RELEASED_ROWS = 1 << 16     # of a file are given back to the system now and then
 QUERIES_PER_PASS = 16384    # over a database that is larger than memory
 QUERIES_PER_GROUP = 500     # with like codes, searched together so that their pools overlap
@@ -49,12 +50,14 @@ class FineResult:
 class Fc7Index:
     """A database of fc7 activations (N, d) float32 or float16, in memory or memory-mapped, with its norms.
 
+    Other types and byte orders are taken as float32, in memory.
+
     norms: those of `squared_norms`, where they are kept.
     """
 
     def __init__(self, db_fc7: np.ndarray, norms: np.ndarray | None = None):
-        self.fc7 = db_fc7
-        self.norms = squared_norms(db_fc7, "database fc7") if norms is None else norms
+        self.fc7 = db_fc7 if db_fc7.dtype in AS_THEY_ARE else np.asarray(db_fc7, np.float32)
+        self.norms = squared_norms(self.fc7, "database fc7") if norms is None else norms
 
     @property
     def nbytes(self) -> int:

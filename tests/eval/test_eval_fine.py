@@ -111,3 +111,15 @@ def test_every_finite_float16_is_widened_exactly():
     query_of, row_of = np.tile(np.arange(64), len(rows)), np.repeat(np.arange(len(rows)), 64)
     found = pair_products(np.eye(64, dtype=np.float32), rows, query_of, row_of, threads=2)
     assert np.array_equal(found, rows.astype(np.float32).ravel())
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f4", ">f2", "<f2", "<f4"])
+@pytest.mark.parametrize("share", [0, 1], ids=["product of matrices", "pair by pair"])
+def test_fc7_of_other_types_is_ranked_as_float32(monkeypatch, share, dtype):
+    monkeypatch.setattr(slabs, "PAIRS_SHARE", share)
+    rng = np.random.default_rng(5)
+    codes, query_codes = pack(rng.random((90, 8)) < 0.5), pack(rng.random((6, 8)) < 0.5)
+    query_fc7, db_fc7 = features_of("spread", 6, 30, rng), features_of("spread", 90, 30, rng).astype(dtype)
+    found = hierarchical(query_fc7, Fc7Index(db_fc7), 20, CodeIndex(codes), query_codes, 4)
+    wanted = hierarchical(query_fc7, Fc7Index(db_fc7.astype(np.float32)), 20, CodeIndex(codes), query_codes, 4)
+    assert np.array_equal(found.ids, wanted.ids)

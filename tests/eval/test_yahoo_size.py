@@ -78,3 +78,13 @@ def test_too_little_space_is_said_before_anything_is_written(tmp_path):
     with pytest.raises(EvalError, match="GiB of space"):
         bench_yahoo1m.main(["--out", str(tmp_path / "out"), "--database", str(10**12)])
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_links_to_features_keep_what_they_have(tmp_path):
+    """The first queries' folder links to the database of the recipe that it was made by."""
+    write_features(tmp_path / "a", SMALL)
+    link = tmp_path / "fc7.npy"
+    link.hardlink_to(tmp_path / "a/train/fc7.npy")
+    before = link.read_bytes()
+    write_features(tmp_path / "a", Recipe(database=3000, queries=300, bits=24, units=48, seed=1))
+    assert link.read_bytes() == before != (tmp_path / "a/train/fc7.npy").read_bytes()
