@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "eval"), str(Path(__file__).resolve().parent)]
 
 import numpy as np  # noqa: E402
-from cluster_cases import Cluster  # noqa: E402
+from cluster_cases import Cluster, family  # noqa: E402
 from shard_cases import one_machine, tied_split  # noqa: E402
 
 from basics.program import EvalError  # noqa: E402
@@ -135,6 +135,12 @@ def actor_of(engine: ClusterEngine, shard: int) -> int:
     return engine.ray.get(handle.describe.remote(), timeout=30)["pid"]
 
 
+def holder(engine: ClusterEngine, nodes: list[int]) -> int:
+    """One of the nodes that holds the first copy of a shard: stopping another one would show nothing."""
+    actors = [actor_of(engine, shard) for shard in range(len(engine.manifest.shards))]
+    return next(node for node in nodes if set(actors) & set(family(node)))
+
+
 def whole(trial: Trial, engine: ClusterEngine, most: float = 60.0) -> float:
     """Wait until every shard has all its copies again; the seconds it took."""
     started = time.monotonic()
@@ -160,9 +166,12 @@ def failures(trial: Trial, cluster: Cluster, nodes: list[int], rows: list[Row]):
     engine = trial.engine(cluster, 2)
     run(trial, "nothing", engine, lambda: None, rows)
     run(trial, "kill -9 of a shard's actor", engine, lambda: os.kill(actor_of(engine, 1), signal.SIGKILL), rows)
-    run(trial, "SIGSTOP of a node", engine, lambda: cluster.freeze(nodes[0]), rows)
-    run(trial, "SIGCONT of that node", engine, lambda: cluster.thaw(nodes[0]), rows)
-    run(trial, "kill -9 of a node", engine, lambda: cluster.kill(nodes[1]), rows)
+    stopped = holder(engine, nodes)
+    run(trial, "SIGSTOP of a node", engine, lambda: cluster.freeze(stopped), rows)
+    run(trial, "SIGCONT of that node", engine, lambda: cluster.thaw(stopped), rows)
+    killed = holder(engine, [node for node in nodes if node != stopped])
+    nodes.remove(killed)
+    run(trial, "kill -9 of a node", engine, lambda: cluster.kill(killed), rows)
 
     def add():
         nodes.append(cluster.add_node())
@@ -172,8 +181,11 @@ def failures(trial: Trial, cluster: Cluster, nodes: list[int], rows: list[Row]):
     engine.ray.shutdown()
     engine = trial.engine(cluster, 1)
     run(trial, "kill -9 of a shard's actor", engine, lambda: os.kill(actor_of(engine, 2), signal.SIGKILL), rows)
-    run(trial, "SIGSTOP of a node", engine, lambda: cluster.freeze(nodes[2]), rows)
-    run(trial, "kill -9 of a node", engine, lambda: cluster.kill(nodes[2]), rows)
+    stopped = holder(engine, nodes)
+    nodes.remove(stopped)
+    run(trial, "SIGSTOP of a node", engine, lambda: cluster.freeze(stopped), rows)
+    killed = holder(engine, nodes)
+    run(trial, "kill -9 of a node", engine, lambda: cluster.kill(killed), rows)
     return engine
 
 
