@@ -258,9 +258,9 @@ SOURCE := $(or $(SOURCE_$(DATASET)),auto --data "$$DATA")
 # The committed prototxt where there is one, otherwise written by the same template.
 SETTING := $(DATASET)_$(NET)_$(BITS)
 PROTOTXT := $(if $(wildcard prototxt/$(SETTING)/solver.prototxt),prototxt/$(SETTING),build/prototxt/$(SETTING))
-build/prototxt/%/solver.prototxt: $(DATA_DIR)/.complete python/net_template.py $(wildcard python/nets/*.py)
+build/prototxt/%/solver.prototxt: $(DATA_DIR)/.complete ask
 	@$(PYTHON) python/net_template.py --dataset $(DATASET) --net $(NET) --bits $(BITS) --database $(DATA_DIR) \
-	    --out build/prototxt
+	    --out build/prototxt --keep-edited
 
 # Asked for before anything long starts.
 inputs: .venv/.requirements

@@ -19,7 +19,7 @@ from process.program import run_program
 # isort: split
 from nets.definitions import DATASETS, NETS, DataSet, Setting
 from nets.own_data import data_set_of
-from nets.template import committed_settings, write
+from nets.template import committed_settings, write, write_unless_edited
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Options:
     """What to write, and the parent of the folders it goes into."""
     settings: list[Setting]
     out: Path
+    keep_edited: bool
 
 
 def parse_arguments(argv: Sequence[str] | None) -> Options:
@@ -44,9 +45,11 @@ def parse_arguments(argv: Sequence[str] | None) -> Options:
     parser.add_argument("--bits", type=int, default=48, help="code length h")
     parser.add_argument("--out", type=Path, default=Path("prototxt"),
                         help="parent folder; the files go into <dataset>_<net>_<bits> there")
+    parser.add_argument("--keep-edited", action="store_true",
+                        help="leave files alone that are not what this program wrote last, and say so")
     given = parser.parse_args(argv)
     settings = committed_settings() if given.all else [Setting(_data_set(given), given.net, given.bits)]
-    return Options(settings, given.out)
+    return Options(settings, given.out, given.keep_edited)
 
 
 def _data_set(given: argparse.Namespace) -> DataSet:
@@ -66,7 +69,7 @@ def _data_set(given: argparse.Namespace) -> DataSet:
 def work(options: Options) -> None:
     """Writes the settings and prints their folders."""
     for setting in options.settings:
-        print(write(setting, options.out))
+        print((write_unless_edited if options.keep_edited else write)(setting, options.out))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from databases.writer import read_meta
 from downloads.needed import COMPLETE
 from prep.errors import PrepError
 from sources.found import find_source
+from sources.listing import SAMPLED
 
 
 def check_made_from(databases: Path, data: Path) -> None:
@@ -14,17 +15,18 @@ def check_made_from(databases: Path, data: Path) -> None:
     """
     if not (databases / COMPLETE).exists():
         return
-    listing = _listing(databases)
-    if listing is None:
+    files = _files(databases)
+    if files is None:
         print(f"{databases} is kept as it was made "
               "(DATA= is not read again; remove the folder to make it anew)")
-    elif find_source(data).listing != listing:
+    elif find_source(data).files != files:
         raise PrepError(f"DATA={data}: holds other files than {databases} was made from. Remove {databases} to make it "
                         "anew, or give the new images a name of their own with DATASET=")
     else:
-        print(f"{databases} is kept: made from these files")
+        print(f"{databases} is kept: made from these files (names, sizes, lists; of images {SAMPLED:,} at most "
+              "are compared)")
 
 
-def _listing(databases: Path) -> str | None:
+def _files(databases: Path) -> str | None:
     source = read_meta(databases / "train_lmdb").get("source")
-    return source.get("listing") if isinstance(source, dict) else None
+    return source.get("files") if isinstance(source, dict) else None

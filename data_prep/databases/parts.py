@@ -82,7 +82,7 @@ class Recipe:
         return {"images": _digest("\n".join(images.ids).encode("utf-8", "surrogateescape")),
                 "labels": _digest(np.ascontiguousarray(labels).tobytes()),
                 "classes": _digest("\n".join(images.classes).encode("utf-8", "surrogateescape")),
-                "listing": images.source.get("listing"), "seed": self.seed, **asdict(self.image_format), **self.meta}
+                "files": images.source.get("files"), "seed": self.seed, **asdict(self.image_format), **self.meta}
 
 
 def parts_folder(database: Path) -> Path:

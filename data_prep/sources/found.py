@@ -9,7 +9,7 @@ from sources.cifar10 import BATCHES, CIFAR10_CLASSES, load_cifar10
 from sources.file_tree import DirectoryTree, FileTree, open_tree
 from sources.folders import class_folders, load_folders
 from sources.image_set import SPLITS, ImageSet
-from sources.listing import listing_digest
+from sources.listing import files_digest
 from sources.lists import ListFiles, load_lists
 from sources.mnist import FILES, load_mnist
 
@@ -26,12 +26,12 @@ LIST_NAMES = ({"train": ("train.txt",), "test": ("test.txt",)},
 class Found:
     """kind: one of this module's four. text: the same for a person. load: names of splits -> their ImageSets.
 
-    listing: digest of all files of the place. is_cifar10: class folders with CIFAR-10's ten names.
+    files: digest of all files of the place, sources/listing.py. is_cifar10: class folders with CIFAR-10's ten names.
     """
     kind: str
     text: str
     load: Callable[[Sequence[str]], dict[str, ImageSet]]
-    listing: str = ""
+    files: str = ""
     is_cifar10: bool = False
 
 
@@ -48,22 +48,22 @@ A_TENTH = Division()
 def find_source(path: Path, *, dataset: str | None = None, division: Division = A_TENTH) -> Found:
     """What `path` holds: a directory, tar or zip. Of one file of MNIST, CIFAR-10 or of lists its folder is taken.
 
-    dataset: the set that is meant. The ImageSets tell of the listing in their source. PrepError for the official files
+    dataset: the set that is meant. The ImageSets tell of the files in their source. PrepError for the official files
     of another set, and for none of the four kinds.
     """
     tree = open_tree(_folder_of_known_file(path))
     names = {PurePosixPath(name).name for name in tree.files()}
     found = _found_in(tree, names, division)
-    listing = listing_digest(tree)
-    found = replace(found, listing=listing, load=partial(_load_with_listing, found.load, listing))
+    files = files_digest(tree)
+    found = replace(found, files=files, load=partial(_load_with_files, found.load, files))
     if dataset in (MNIST, CIFAR10) and found.kind in (MNIST, CIFAR10) and found.kind != dataset:
         raise PrepError(f"{path}: holds {found.text}, but {dataset} is asked for; name the images of {dataset}")
     return found
 
 
-def _load_with_listing(load: Callable[[Sequence[str]], dict[str, ImageSet]], listing: str,
-                       splits: Sequence[str]) -> dict[str, ImageSet]:
-    return {split: replace(images, source={**images.source, "listing": listing})
+def _load_with_files(load: Callable[[Sequence[str]], dict[str, ImageSet]], files: str,
+                     splits: Sequence[str]) -> dict[str, ImageSet]:
+    return {split: replace(images, source={**images.source, "files": files})
             for split, images in load(splits).items()}
 
 

@@ -2,12 +2,14 @@
 
 The files under prototxt/ are its output (a test holds them together).
 """
+from collections.abc import Mapping
 from pathlib import Path
 
 from caffe.proto import caffe_pb2
 
 from caffe_files.prototxt import message_text
 from nets.definitions import DATASETS, NETS, Setting, deploy, schedule, solver, train_val
+from nets.written import edited, remember
 from process.files import whole_file
 from process.outputs import refuse_foreign_text
 
@@ -116,14 +118,32 @@ def write(setting: Setting, parent: Path) -> Path:
     DriverError, and nothing written, when a file of that name is there which the template did not write.
     """
     folder = parent / setting.name
+    _write(files(setting, folder), folder)
+    return folder
+
+
+def write_unless_edited(setting: Setting, parent: Path) -> str:
+    """Like write, but files stay that are the same, and all of them where one was edited. Returns what was done."""
+    folder = parent / setting.name
     texts = files(setting, folder)
+    changed = edited(folder, texts)
+    if changed:
+        return f"{folder} is kept: {', '.join(changed)} edited since it was written (remove it to have it anew)"
+    if all((folder / name).exists() and (folder / name).read_text() == text for name, text in texts.items()):
+        return f"{folder} is kept: the template gives the same"
+    folder.mkdir(parents=True, exist_ok=True)
+    remember(folder, texts)
+    _write(texts, folder)
+    return f"{folder} is written"
+
+
+def _write(texts: Mapping[str, str], folder: Path) -> None:
     for name in texts:
         refuse_foreign_text(folder / name, WRITTEN_BY)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         with whole_file(folder / name, "w") as file:
             file.write(text)
-    return folder
 
 
 def committed_settings() -> list[Setting]:

@@ -9,6 +9,7 @@ import pytest
 import inputs
 import make_lmdb
 from prep.errors import PrepError
+from sources.listing import looked_into
 from sources.naming import dataset_name, plain_name
 
 
@@ -73,6 +74,38 @@ def test_another_file_is_noticed_before_old_databases_are_used(made):
     picture(data / "hats" / "new.png")
     with pytest.raises(PrepError, match="holds other files than .*set was made from.*DATASET="):
         ask(data, databases)
+
+
+def test_other_pixels_in_as_many_bytes_are_noticed(made):
+    data, databases = made
+    image = next((data / "hats").iterdir())
+    changed = bytearray(image.read_bytes())
+    changed[-20] ^= 1
+    image.write_bytes(changed)
+    with pytest.raises(PrepError, match="holds other files than .*set was made from"):
+        ask(data, databases)
+
+
+def test_another_label_in_a_list_of_the_same_length_is_noticed(tmp_path):
+    data, databases = photos(tmp_path / "photos"), tmp_path / "set"
+    lines = [f"{path.relative_to(data)} {label}\n" for label, name in enumerate(("hats", "shoes"))
+             for path in sorted((data / name).iterdir())]
+    (data / "train.txt").write_text("".join(lines))
+    (data / "test.txt").write_text("".join(lines))
+    assert make_lmdb.main(["auto", "--data", str(data), "--size", "16", "--out", str(databases)]) == 0
+    (databases / ".complete").touch()
+    assert ask(data, databases) == 0
+    (data / "train.txt").write_text("".join([lines[0].replace(" 0", " 1"), *lines[1:]]))
+    with pytest.raises(PrepError, match="holds other files than .*set was made from"):
+        ask(data, databases)
+
+
+def test_of_many_images_a_sample_is_looked_into_and_all_lists():
+    names = [f"c/{row:05d}.jpg" for row in range(3000)] + ["test.txt", "train.txt"]
+    looked = looked_into(names)
+    assert looked[:2] == ["test.txt", "train.txt"]
+    assert len(looked) == 1002
+    assert {names[0], names[2999]} <= set(looked)
 
 
 def test_folders_without_train_and_test_are_divided_and_the_division_is_written_down(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Nets and schedules for a data set of the user's, and a part of a schedule."""
 import json
+import os
 
 import numpy as np
 import pytest
@@ -69,3 +70,44 @@ def test_what_is_not_set_stays_so_and_nothing_becomes_zero():
     shorten(solver_of_none, 0.01)
     assert solver_of_none.max_iter == 1
     assert not solver_of_none.HasField("stepsize")
+
+
+def write_for(call, folder, database):
+    status, said = call("net_template", "--dataset", "photos", "--database", database, "--net", "lenet", "--bits", 8,
+                        "--out", folder, "--keep-edited")
+    assert status == 0, said
+    return said
+
+
+def test_files_follow_their_databases_whatever_the_clock_says(tmp_path, call):
+    solver_file = tmp_path / "photos_lenet_8/solver.prototxt"
+    assert "is written" in write_for(call, tmp_path, databases(tmp_path / "few"))
+    few = solver_file.read_text()
+    os.utime(solver_file, (2**31, 2**31))
+    assert "is kept: the template gives the same" in write_for(call, tmp_path, tmp_path / "few")
+    assert "is written" in write_for(call, tmp_path, databases(tmp_path / "many", train=60000))
+    assert solver_file.read_text() != few
+    assert "is written" in write_for(call, tmp_path, tmp_path / "few")
+    assert solver_file.read_text() == few
+
+
+def test_what_was_edited_is_kept_and_said(tmp_path, call):
+    solver_file = tmp_path / "photos_lenet_8/solver.prototxt"
+    write_for(call, tmp_path, databases(tmp_path / "few"))
+    edited = solver_file.read_text() + "# mine\n"
+    solver_file.write_text(edited)
+    assert "is kept: solver.prototxt edited" in write_for(call, tmp_path, databases(tmp_path / "many", train=60000))
+    assert solver_file.read_text() == edited
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_killed_between_two_files_is_not_edited(tmp_path, call, at):
+    write_for(call, tmp_path, databases(tmp_path / "few"))
+    files = sorted((tmp_path / "photos_lenet_8").glob("*.prototxt"))
+    before = [file.read_text() for file in files]
+    write_for(call, tmp_path, databases(tmp_path / "many", train=60000))
+    after = [file.read_text() for file in files]
+    for file, text in zip(files[at:], before[at:]):
+        file.write_text(text)
+    write_for(call, tmp_path, tmp_path / "many")
+    assert [file.read_text() for file in files] == after

@@ -111,7 +111,7 @@ def test_stopped_in_the_middle_of_a_display_window(problem, uninterrupted, signa
         )  # a terminal sends Ctrl-C to the whole group
         time.sleep(0.004)
     said = process.communicate(timeout=600)[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "stopped at iteration" in said
     assert "The same command goes on" in said
     stopped_at = int(said.split("stopped at iteration ")[1].split(";")[0])
