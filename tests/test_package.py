@@ -71,6 +71,16 @@ def test_a_package_has_all_its_files_and_no_path_of_the_machine(packed, finished
     assert np.array_equal(np.unpackbits(np.load(package / "codes.npy"), axis=1), latent >= 0.5)
 
 
+def test_half_a_character_in_what_the_card_tells(finished_run, tmp_path, monkeypatch, call):
+    shutil.copytree(finished_run, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    settings = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps({**settings, "net": "tiny \ud800"}))
+    status, said = call("package", "--run", "run", "--out", "package")
+    assert status == 0, said
+    assert "tiny \\ud800, 8-bit hash codes" in Path("package/README.md").read_text()
+
+
 def test_it_answers_elsewhere_as_the_run_does_by_codes(elsewhere, finished, ask, monkeypatch):
     status, said, answers = ask(*PACKAGE)
     assert status == 0, said

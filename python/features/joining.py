@@ -14,7 +14,7 @@ from tqdm import tqdm
 from caffe_files.arrays import read_array
 from caffe_files.entries import check_companions, digest_ranges
 from features.extraction import about, origin
-from features.feature_files import META, NAMES, FeatureFiles
+from features.feature_files import META, META_SCHEMA, NAMES, FeatureFiles, is_made
 from features.options import ExtractOptions, Part, parts_folder
 from features.parts import DIGESTS
 from features.recipe import Recipe, decide
@@ -70,7 +70,8 @@ class MadePart:
 def join(options: ExtractOptions, console: TextIO) -> int:
     """Joins the parts of every source of the options; returns the exit status. The parts are removed at the end."""
     recipe = decide(options, None, console)
-    joinings = [Joining(source, out, recipe) for out, source in sources_of(options).items()]
+    joinings = [Joining(source, out, recipe) for out, source in sources_of(options).items()
+                if not _is_joined(source, out, recipe, console)]
     for joining in joinings:
         joining.check()
     for joining in joinings:
@@ -82,7 +83,7 @@ class Joining:
     """The features `out` of `source` from their parts. DriverError for a part that is missing or is none of these."""
 
     def __init__(self, source: LmdbSource | FileSource, out: Path, recipe: Recipe) -> None:
-        self.source, self.out, self.folder = source, out, parts_folder(out)
+        self.source, self.out = source, out
         self.parts = _made_parts(out)
         first = self.parts[0].meta
         self.recipe = replace(recipe, engine=first.get("engine"), batch=first["part"]["batch"])
@@ -161,7 +162,7 @@ class Joining:
         first = self.parts[0].meta
         files.finish(self.source.ids, {**made_from, "split": self.out.name, "bits": first["bits"],
                                        "feature_dim": first["feature_dim"], **about(self.source, options.run)})
-        self._remove_parts()
+        _remove_parts(self.out)
         print(f"{self.out}: {self.source.count:,} rows joined from {len(self.parts)} parts"
               f"{_several_devices(self.parts)}", file=console)
 
@@ -186,13 +187,34 @@ class Joining:
         if (told["bytes"], told["sha256"]) != ((made.folder / name).stat().st_size, digest):
             raise made.fault(f"is damaged ({name} is not what was written)")
 
-    def _remove_parts(self) -> None:
-        """Also what ended processes left of them. What else lies there stays."""
-        for path in self.folder.iterdir():
-            if NAME.match(path.name):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
+
+def _is_joined(source: LmdbSource | FileSource, out: Path, recipe: Recipe, console: TextIO) -> bool:
+    """Whether `out` was joined before, and its parts removed or about to be: then what is left of them goes."""
+    try:
+        _made_parts(out)
+        return False  # a part may be a newer one
+    except DriverError:
+        if not (out / META).exists():
+            return False
+    engine = read_json(out / META, META_SCHEMA).get("engine")
+    identity = source.identity() if isinstance(source, FileSource) else \
+        source.identity_by(digest_ranges(source.place, [range(source.count)])[0])
+    if not is_made(out, cache_key(origin(replace(recipe, engine=engine), source, identity))):
+        return False
+    _remove_parts(out)
+    print(f"{out}: kept, joined from parts of the same weights, net, pre-processing and {source.count:,} images",
+          file=console)
+    return True
+
+
+def _remove_parts(out: Path) -> None:
+    """Also what ended processes left of them. What else lies there stays."""
+    folder = parts_folder(out)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if NAME.match(path.name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _made_parts(out: Path) -> list[MadePart]:

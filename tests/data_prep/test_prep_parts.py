@@ -13,6 +13,7 @@ import lmdb
 import numpy as np
 import pytest
 
+from databases import parts
 from databases.parts import Part
 from make_lmdb import main
 from prep.errors import PrepError
@@ -171,6 +172,21 @@ def test_a_killed_part_leaves_nothing_that_counts(photos):
     make_parts("--splits", "test")
     assert not list(Path("out").glob("*.parts/*.partial"))
     assert main(words("--splits", "test", "--join")) == 0
+
+
+def test_what_a_killed_process_left_goes_though_nobody_has_asked_for_its_end(photos):
+    """Its number lives on as long as its parent has not waited for it."""
+    dead = subprocess.Popen(["true"])
+    while Path(f"/proc/{dead.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    left = parts.Part(2, OF).folder(Path("out/train_lmdb"))
+    of_the_dead, of_a_living = (left.with_name(f"{parts._of_this_machine(left)}{process}.ab.partial")
+                                for process in (dead.pid, os.getpid()))
+    for folder in (of_the_dead, of_a_living):
+        folder.mkdir(parents=True)
+    make_parts(numbers=[2])
+    assert (of_the_dead.exists(), of_a_living.exists()) == (False, True)
+    dead.wait()
 
 
 def test_the_same_part_twice_at_a_time_is_there_once(photos):

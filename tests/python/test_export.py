@@ -303,3 +303,13 @@ def test_an_unknown_layer_and_an_existing_file_are_one_sentence(small, tmp_path)
 def test_the_small_problem_s_deploy_net_has_only_known_layers(tmp_path):
     net = make_net(tmp_path, DEPLOY)
     assert Graph(read_net(tmp_path / "deploy.prototxt"), net, ["fc8_kevin_encode"]).nodes
+
+
+def test_a_file_that_is_there_stays_and_no_log_is_begun(small, tmp_path, call):
+    (tmp_path / "model.onnx").write_text("mine")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    status, said = call("export", "--weights", "model.caffemodel", "--net", "deploy.prototxt", "--out", "model.onnx")
+    assert status == 1
+    assert "model.onnx exists" in said
+    assert (tmp_path / "model.onnx").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -239,6 +239,27 @@ def test_no_part_at_all(trained, call):
     assert "features/test.parts holds no part of features/test: make them with --part 1/n" in said
 
 
+@pytest.mark.parametrize("left", [(), (1,), (2, 3)])
+def test_joined_once_more_after_a_kill_among_the_removals(parts, call, left):
+    shutil.copytree(parts, "all")
+    assert extract(call, "--join")[0] == 0
+    for number in left:
+        shutil.copytree(Path("all") / names(number), parts / names(number))
+    status, said = extract(call, "--join")
+    assert status == 0, said
+    assert "kept, joined from parts of the same weights" in said
+    assert not parts.exists()
+    assert_equal("features/test", "features/whole")
+
+
+def test_features_of_other_weights_are_not_taken_for_joined_ones(parts, call):
+    assert extract(call, "--join")[0] == 0
+    weights_changed()
+    status, said = extract(call, "--join")
+    assert status == 1
+    assert "holds no part of features/test" in said
+
+
 def test_what_else_lies_among_the_parts_stays(parts, call):
     (parts / "notes.txt").write_text("mine")
     assert extract(call, "--join")[0] == 0

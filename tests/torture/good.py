@@ -20,9 +20,7 @@ def build(folder: Path) -> None:
     _must(run("train.py", "--solver", "solver.prototxt", "--run", "run", "--weights", "none", "--gpu", "none",
               "--iterations", 20, cwd=folder))
     _must(run("extract.py", "--run", "run", "--databases", ".", "--out", "run/features", "--gpu", "none", cwd=folder))
-    evaluate = [sys.executable, REPO / "eval/evaluate.py", "--features", "run/features", "--out", "run/eval"]
-    done = subprocess.run(evaluate, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    _must((done.returncode, done.stdout))
+    _must(_other_room(folder, "eval/evaluate.py", "--features", "run/features", "--out", "run/eval"))
     shutil.copytree(folder / "run/features", folder / "second")
     images, labels = images_of(16, 7)
     lines = []
@@ -42,6 +40,23 @@ def build(folder: Path) -> None:
     mean = np.random.default_rng(0).uniform(0, 255, (3, 256, 256)).astype(np.float32)
     np.save(folder / "mean.npy", mean)
     (folder / "results.json").write_bytes((folder / "run/eval/results.json").read_bytes())
+    _cut_into_parts(folder)
+
+
+def _cut_into_parts(folder: Path) -> None:
+    """Two parts of features, two of a database, two shards: all that several machines hand to one."""
+    for part in ("1/2", "2/2"):
+        _must(run("extract.py", "--run", "run", "--lmdb", "test_lmdb", "--out", "joined/test", "--gpu", "none",
+                  "--part", part, cwd=folder))
+        _must(_other_room(folder, "data_prep/make_lmdb.py", "lists", "--train-list", "list.txt", "--splits", "train",
+                          "--out", "parted", "--size", "36", "--part", part))
+    _must(_other_room(folder, "eval/shards.py", "--features", "run/features", "--out", "cut", "--shards", "2"))
+
+
+def _other_room(folder: Path, program: str, *words: str) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, REPO / program, *words], cwd=folder, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
+    return done.returncode, done.stdout
 
 
 def _must(done: tuple[int, str]) -> None:

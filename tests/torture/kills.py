@@ -20,10 +20,11 @@ from torture.cases import COMMANDS, Command
 from torture.good import REPO
 from torture.trial import digests, results_of
 
-FOLDER_OF = {"make_lmdb": "data_prep", "evaluate": "eval", "query": "eval", "compare": "eval"}
+FOLDER_OF = {"make_lmdb": "data_prep", **dict.fromkeys(("evaluate", "query", "compare", "shards"), "eval")}
 STAGES = [command for command in COMMANDS
-          if command.name in ("train", "extract", "evaluate", "query", "lists", "go on", "add", "package")]
-AGAIN = {"lists": ("--keep",)}
+          if command.name in ("train", "extract", "evaluate", "query", "lists", "go on", "add", "package",
+                              "join features", "join databases", "shards")]
+AGAIN = {"lists": ("--keep",), "join databases": ("--keep",)}
 LONGEST = 1200  # seconds; far beyond what a busy machine needs
 # What the demo leaves; few iterations, and a snapshot half way.
 DEMO = ("demo", "ITERS=60", "GPU=none", "TRAIN_OPTIONS=--snapshot-every 20",

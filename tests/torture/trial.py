@@ -30,7 +30,7 @@ def load_everything() -> None:
     """So that no fork has to. No net is built and no thread started here."""
     for name in ("caffe", "cv2", "features.run", "features.adding", "training.run", "packing.run", "onnx_export.run",
                  "train", "extract", "upgrade", "export", "package", "add", "evaluate", "query", "compare", "make_lmdb",
-                 "mean_image", "cifar_table", "fetch"):
+                 "mean_image", "cifar_table", "fetch", "shards", "features.joining"):
         importlib.import_module(name)
     import cv2  # behind the imports of the programs
     cv2.setNumThreads(1)
