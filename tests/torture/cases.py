@@ -101,10 +101,10 @@ COMMANDS = (
             ("out.binaryproto",)),
     Command("table", "cifar_table", ("results.json",), ("results.json",), ()),
 )
-# What these files lack is not missed: they are notes for people, or their content is taken as it comes.
 # Of these the check sums are known: whatever is done to them, they are refused, made again, or the result is the same.
 # Of shards that are kept only names and sizes are looked at: the sums are compared by those who read them.
 SUMMED, SIZED = ("joined/", "parted/"), "cut/"
+# What these files lack is not missed: they are notes for people, or their content is taken as it comes.
 LENIENT = ("run/train_log.csv", "ids.txt", "list.txt", "photos.tar", "photos.zip", ".prototxt", "results.json")
 
 
