@@ -1,13 +1,15 @@
 """bench_layers.py: its table from given times, and one real round of Caffe's layers."""
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from caffe_cases import REPO, run
-from checks.layer_speed import table
+from checks.layer_speed import Measured, busy_core, table
 from checks.options import LayerOptions
 
 LENET = LayerOptions(net="lenet", batch=10, rounds=1, worker=None, engine=None, threads=None)
@@ -16,14 +18,24 @@ TIMES = {"caffe": {"conv1": [2.0, 4.0], "relu7": [1.0, 1.0], "update": [1.5, 0.5
 
 
 def test_the_table_sums_passes_and_states_ratios():
-    lines = table(TIMES, ["caffe", "onednn"], LENET, gflops=100)
+    lines = table(Measured(TIMES, {"caffe": 20.0, "onednn": 9.0}, gflops=100), LENET)
     assert "| conv1 | 2.0 / 4.0 | 1.0 / 1.0 | 0.1 / 0.1 |" in lines  # 10 images of 2 x 0.288 million at 100 GFLOP/s
     assert "| relu7 | 1.0 / 1.0 | 0.5 / 0.5 | - |" in lines
     assert "| forward | 3.0 | 1.5 | 0.5 |" in lines
     assert "| backward | 5.0 | 1.5 | - |" in lines
     assert "| update | 2.0 | 1.0 | - |" in lines
     assert "| iteration | 10.0 | 4.0 | - |" in lines
-    assert "onednn / caffe: forward 0.50, iteration 0.40" in lines
+    assert "| iteration beside a busy core | 20.0 | 9.0 | - |" in lines
+    assert "onednn / caffe: forward 0.50, iteration 0.40, beside a busy core 0.45" in lines
+
+
+def test_the_busy_core_is_busy_until_the_end():
+    with busy_core() as process:
+        before = sum(os.times()[2:4])
+        time.sleep(0.3)
+        assert process.poll() is None
+    assert process.returncode == -signal.SIGKILL
+    assert sum(os.times()[2:4]) - before > 0.02  # of children that have ended
 
 
 @pytest.mark.parametrize("engine", ["caffe", "onednn"])
