@@ -20,10 +20,12 @@ from basics.rows import default_threads
 from benchmarks.contests import TOP_K, bench_codes, bench_cost, bench_defeat, bench_fine, bench_sizes
 from benchmarks.large import bench_large
 from benchmarks.made_up import Side, synthetic, uniform
+from benchmarks.multi_index import MOST_BITS, bench_multi_index
 from benchmarks.tradeoff import bench_tradeoff
 from search.feature_set import load_features
 
-CONTESTS = ("codes", "sizes", "fine", "defeat", "cost", "tradeoff")
+CONTESTS = ("codes", "sizes", "fine", "defeat", "cost", "tradeoff", "multi-index")
+FROM = 1_000_000    # codes from which a multi-index is worth a thought
 SIZES = (1000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 
@@ -84,6 +86,10 @@ def bench(options: BenchOptions) -> dict:
         figures["defeat"] = bench_defeat(title, options.queries, options.database, options.dimension, options.rounds)
     if {"fine", "cost", "tradeoff"} & set(options.only):
         figures |= bench_fc7(options)
+    if "multi-index" in options.only:
+        sizes = [size for size in options.sizes if size >= FROM] or options.sizes
+        bits = 48 if 48 in options.bits else min(options.bits[0], MOST_BITS)
+        figures["multi_index"] = bench_multi_index(bits, sizes, options.rounds)
     if options.features:
         figures["features"] = bench_features(options)
     if options.large:

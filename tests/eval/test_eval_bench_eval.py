@@ -25,6 +25,7 @@ def test_all_parts_run(tmp_path, capsys):
     assert figures["large"]["latency"]["fine"]["queries"] == 200
     assert "uniform codes of 128 bits" in capsys.readouterr().out
     points = {(row["search"], row["setting"]): row for row in figures["tradeoff"]}
+    assert figures["multi_index"]["uniform"]["1000"]["6"]["multi_index"]["seconds"] > 0
     assert {"bcs", "es", "hdl"} <= {search for search, _ in points}
     assert points["hdl", "T = 8"]["precision_at_10"] >= points["bcs", ""]["precision_at_10"] > 0.5
     assert "<svg" in (tmp_path / "tradeoff.svg").read_text()
