@@ -408,7 +408,8 @@ yahoo1m-size: .venv/.requirements  ## the paper's largest experiment in its size
 test: $(CAFFE_READY) .venv/.test  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile tests $(PYTEST_OPTIONS)
 
-test-cluster: .venv/.cluster  ## search on a cluster of this machine while its nodes are killed and stopped: under 5 minutes
+test-cluster: $(CAFFE_READY) .venv/.test  ## extraction and search on a cluster of this machine while its nodes are killed and stopped
+	@$(PYTHON) -m pytest -q tests/cluster/trial_extract.py
 	@$(PYTHON) tests/cluster/trial.py
 
 torture: $(CAFFE_READY) .venv/.test  ## bad inputs by the thousand, kills, full disks: about 30 minutes (TORTURE_OPTIONS=, e.g. --seed 2)

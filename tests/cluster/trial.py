@@ -178,6 +178,7 @@ def failures(trial: Trial, cluster: Cluster, nodes: list[int], rows: list[Row]):
         engine.copies.rebalance()
 
     run(trial, "a node added, shards spread anew", engine, add, rows)
+    run(trial, "another cluster comes and goes", engine, another_cluster, rows)
     engine.ray.shutdown()
     engine = trial.engine(cluster, 1)
     run(trial, "kill -9 of a shard's actor", engine, lambda: os.kill(actor_of(engine, 2), signal.SIGKILL), rows)
@@ -187,6 +188,15 @@ def failures(trial: Trial, cluster: Cluster, nodes: list[int], rows: list[Row]):
     killed = holder(engine, nodes)
     run(trial, "kill -9 of a node", engine, lambda: cluster.kill(killed), rows)
     return engine
+
+
+def another_cluster():
+    """A second one on the same machine, with a node, stopped again: it takes nothing of the first with it."""
+    other = Cluster()
+    try:
+        other.add_node()
+    finally:
+        other.stop()
 
 
 def head_killed(trial: Trial, cluster: Cluster, engine) -> float:

@@ -1,6 +1,6 @@
 """Kills in the middle of an extraction on a cluster: nothing is lost, nothing is there twice.
 
-Too slow for make test: .venv/bin/python -m pytest tests/cluster/trial_extract.py
+Too slow for make test: make test-cluster runs it.
 """
 import json
 import os
