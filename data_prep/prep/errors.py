@@ -24,5 +24,6 @@ def run_program(main: Callable[[], int]) -> int:
         print("error: the memory is full; close other programs, or use fewer --jobs", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        sys.unraisablehook = lambda _: None  # what it left half made can fail once more while the program ends
         print("interrupted; nothing was left under its final name", file=sys.stderr)
         return INTERRUPTED

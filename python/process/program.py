@@ -30,6 +30,7 @@ def run_program(name: str, parse: Callable[[Sequence[str] | None], Options], wor
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        sys.unraisablehook = lambda _: None  # what it left half made can fail once more while the program ends
         print(f"{name}: interrupted", file=sys.stderr)
         return INTERRUPTED
 
