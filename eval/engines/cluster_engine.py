@@ -160,7 +160,7 @@ class ClusterEngine(Engine):
                 parts[number] = mine
                 used, local = np.unique(places[mine], return_inverse=True)
                 requests[number] = (Queries(None, queries.fc7[used]), Request(exact=(local, rows[mine])))
-        for number, reply in self._answers(requests, self._limit(len(rows))).items():
+        for number, reply in self._answers(requests, self._limit(len(queries.fc7))).items():
             squared[parts[number]] = reply.exact
         if np.isnan(squared).any():
             raise EvalError("distances that were asked for again did not come: ask once more")

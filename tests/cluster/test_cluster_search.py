@@ -10,7 +10,7 @@ from shard_cases import one_machine, same, tied_split
 
 import cluster as cluster_program
 from basics.program import EvalError
-from engines.cluster_engine import ClusterEngine
+from engines.cluster_engine import FEW, GIVE_UP_S, ClusterEngine
 from engines.shards import cut
 from nodes.address import parse_address
 
@@ -55,6 +55,21 @@ def test_one_query_is_answered_as_on_one_machine(searched, radius):
     assert found.radius == wanted.radius
     assert np.array_equal(found.hamming, wanted.hamming)
     assert all(map(np.array_equal, found.nearest, wanted.nearest))
+
+
+def test_many_pairs_of_one_query_are_a_short_question(searched, monkeypatch):
+    """So that an actor that is silent is left after half a second, as in the question before it."""
+    engine, _, codes, fc7 = searched
+    asked, answers = [], engine._answers
+
+    def watched(requests, limit):
+        exact = [request.exact for _, request in requests.values() if request.exact is not None]
+        asked.append((sum(len(rows) for _, rows in exact), limit))
+        return answers(requests, limit)
+    monkeypatch.setattr(engine, "_answers", watched)
+    engine.lists(codes[:1], fc7[:1], 10, 13)
+    assert max(pairs for pairs, _ in asked) > FEW
+    assert {limit for _, limit in asked} == {GIVE_UP_S}
 
 
 @pytest.mark.parametrize("top_k", [0, IMAGES + 1])
