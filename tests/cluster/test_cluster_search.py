@@ -67,8 +67,8 @@ def test_many_pairs_of_one_query_are_a_short_question(searched, monkeypatch):
         asked.append((sum(len(rows) for _, rows in exact), limit))
         return answers(requests, limit)
     monkeypatch.setattr(engine, "_answers", watched)
-    engine.lists(codes[:1], fc7[:1], 10, 13)
-    assert max(pairs for pairs, _ in asked) > FEW
+    engine.lists(codes[:1], fc7[:1], 100, 13)
+    assert max(pairs for pairs, _ in asked) > FEW, asked
     assert {limit for _, limit in asked} == {GIVE_UP_S}
 
 

@@ -25,6 +25,9 @@ STAGES = [command for command in COMMANDS
           if command.name in ("train", "extract", "evaluate", "query", "lists", "go on", "add", "package",
                               "join features", "join databases", "shards")]
 AGAIN = {"lists": ("--keep",), "join databases": ("--keep",)}
+# What one of two at once may be told: to wait, or that all is there; parts go when they are joined.
+MADE_WAY = r"another|exists|is in the database|\bparts?\b"
+BESIDE = "beside itself: "
 LONGEST = 1200  # seconds; far beyond what a busy machine needs
 # What the demo leaves; few iterations, and a snapshot half way.
 DEMO = ("demo", "ITERS=60", "GPU=none", "TRAIN_OPTIONS=--snapshot-every 20",
@@ -94,6 +97,8 @@ def _went_on(command: Command, folder: Path, wanted: dict[str, str], said: str) 
     done_already = command.name in ("package", "add") and re.search("exists|is in the database", again)
     if "Traceback" in said + again:
         return f"traceback {command.name}: {said}{again}"
+    if said.startswith(BESIDE):
+        return f"lost {command.name}: {said[-400:]}"
     if status and not done_already:
         return f"lost {command.name}: {again[-400:]}"
     found = results_of(command, folder)
@@ -125,9 +130,11 @@ def _press(command: Command, folder: Path, rng: random.Random, length: float, la
 
 
 def _twice(command: Command, folder: Path, rng: random.Random, length: float, largest: int) -> str:
-    """The same command beside itself: one of them may be told to wait."""
+    """The same command beside itself: one of them may be told to wait, or that the other one has done it."""
     both = [start(command, folder) for _ in range(2)]
-    return "".join(process.communicate(timeout=LONGEST)[0].decode(errors="replace") for process in both)
+    said = [process.communicate(timeout=LONGEST)[0].decode(errors="replace") for process in both]
+    failed = [words for process, words in zip(both, said) if process.returncode and not re.search(MADE_WAY, words)]
+    return f"{BESIDE}{failed[0]}" if failed else "".join(said)
 
 
 DISTURB = {"kill": _kill, "full disk": _fill, "Ctrl-C": _press, "two at once": _twice}

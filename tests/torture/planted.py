@@ -99,10 +99,9 @@ PLANTS = (
     Plant("evaluate has no lock", (
         ("eval/basics/files.py", "        _lock(descriptor, folder)\n", ""),), stages="^evaluate$"),
     Plant("a file has its name before it is whole", (
-        ("python/process/files.py", '    return path.with_name(path.name + PARTIAL)',
-         '    return path if path.suffix == ".npy" else path.with_name(path.name + PARTIAL)'),
-        ("eval/basics/files.py", '    partial = path.with_name(path.name + ".partial")', "    partial = path")),
-        stages="^(evaluate|query)$"),
+        ("eval/basics/files.py", '    partial = path.with_name(path.name + ".partial")\n',
+         "    with open(path, mode, **options) as file:\n        yield file\n    return\n"
+         "    partial = path\n"),), stages="^evaluate$"),
     Plant("readers wait for a FIFO", (
         ("eval/basics/files.py", "    if not stat.S_ISREG(path.stat().st_mode):", "    if False:"),),
         "^evaluate: run/features/test/meta.json: a FIFO"),
