@@ -98,10 +98,11 @@ PLANTS = (
         "^make: : evaluate RUN=.*touch"),
     Plant("evaluate has no lock", (
         ("eval/basics/files.py", "        _lock(descriptor, folder)\n", ""),), stages="^evaluate$"),
-    Plant("a file has its name before it is whole", (
-        ("eval/basics/files.py", '    partial = path.with_name(path.name + ".partial")\n',
-         "    with open(path, mode, **options) as file:\n        yield file\n    return\n"
-         "    partial = path\n"),), stages="^evaluate$"),
+    Plant("a database has its name before it is whole", (
+        ("data_prep/databases/writer.py", '    partial = destination.with_name(destination.name + ".partial")\n    shutil',
+         "    partial = destination\n    shutil"),
+        ("data_prep/databases/writer.py", "        _replace(partial, destination)\n", "        return meta\n")),
+        stages="^lists$"),
     Plant("readers wait for a FIFO", (
         ("eval/basics/files.py", "    if not stat.S_ISREG(path.stat().st_mode):", "    if False:"),),
         "^evaluate: run/features/test/meta.json: a FIFO"),
