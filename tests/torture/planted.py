@@ -99,9 +99,12 @@ PLANTS = (
     Plant("evaluate has no lock", (
         ("eval/basics/files.py", "        _lock(descriptor, folder)\n", ""),), stages="^evaluate$"),
     Plant("a database has its name before it is whole", (
-        ("data_prep/databases/writer.py", '    partial = destination.with_name(destination.name + ".partial")\n    shutil',
+        ("data_prep/databases/writer.py",
+         '    partial = destination.with_name(destination.name + ".partial")\n    shutil',
          "    partial = destination\n    shutil"),
-        ("data_prep/databases/writer.py", "        _replace(partial, destination)\n", "        return meta\n")),
+        ("data_prep/databases/writer.py", "        _replace(partial, destination)\n", ""),
+        ("data_prep/databases/writer.py",
+         "    finally:\n        shutil.rmtree(partial, ignore_errors=True)\n    return meta", "    return meta")),
         stages="^lists$"),
     Plant("readers wait for a FIFO", (
         ("eval/basics/files.py", "    if not stat.S_ISREG(path.stat().st_mode):", "    if False:"),),
