@@ -38,7 +38,8 @@ class Reply:
     """The parts of one shard, whose rows start..stop they cover. ids are rows of the whole database, int32.
 
     nearest: ids and distances (Q, k), k the shard's rows if less than asked. distances (Q, stop - start). fine: ids,
-    euclidean (Q, k), NaN behind the pool's end; pool (Q,), off (Q,) as in FineResult. exact (P,) float64.
+    euclidean (Q, k), NaN behind the pool's end, k the longest of these pools if less than asked; pool (Q,), off (Q,) as
+    in FineResult. exact (P,) float64.
     """
 
     manifest: str
@@ -75,7 +76,8 @@ def fine_of(shard: Shard, queries: Queries, request: Request, hamming: np.ndarra
         nothing = np.zeros((len(queries.codes), top_k), np.int32), None     # lists are filled when they are one
         found = hierarchical(queries.fc7, shard.fc7_index, top_k, shard.code_index, queries.codes, request.radius,
                              nothing, request.threads, hamming)
-    return found.ids + np.int32(shard.start), found.euclidean, found.pool, found.off
+    longest = min(top_k, int(found.pool.max(initial=0)))    # what lies behind every pool need not travel
+    return found.ids[:, :longest] + np.int32(shard.start), found.euclidean[:, :longest], found.pool, found.off
 
 
 def exact_of(shard: Shard, queries: Queries, places: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -72,15 +72,31 @@ def merge_fine(replies: list[Reply], top_k: int, exact: Callable) -> tuple[np.nd
     ids, euclidean = (np.concatenate([reply.fine[part] for reply in replies], axis=1) for part in (0, 1))
     pool = np.sum([reply.fine[2] for reply in replies], axis=0)
     off = np.max([reply.fine[3] for reply in replies], axis=0)
-    shards = np.repeat(np.arange(len(replies), dtype=np.int16), [reply.fine[0].shape[1] for reply in replies])
-    order = np.argsort(euclidean, axis=1, kind="stable")    # NaN last
-    ids, euclidean, shards = np.take_along_axis(ids, order, 1), np.take_along_axis(euclidean, order, 1), shards[order]
+    ids, euclidean, shards = merge_lists(ids, euclidean, [reply.fine[0].shape[1] for reply in replies])
     settle(ids, euclidean, shards, off, top_k, exact)
-    ids, euclidean = ids[:, :top_k].copy(), euclidean[:, :top_k].copy()
-    ids[np.isnan(euclidean)] = 0
+    ids, euclidean = lists_of(ids, euclidean, top_k)
     if (np.count_nonzero(~np.isnan(euclidean), axis=1) != np.minimum(pool, top_k)).any():
         raise ShortAnswer("a list by fc7 is shorter than its pool")
     return ids, euclidean, pool
+
+
+def lists_of(ids: np.ndarray, euclidean: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first top_k of each row: 0 and NaN where there is nothing."""
+    width = min(top_k, ids.shape[1])
+    found = np.zeros((len(ids), top_k), np.int32), np.full((len(ids), top_k), np.nan, np.float32)
+    found[0][:, :width], found[1][:, :width] = ids[:, :width], euclidean[:, :width]
+    found[0][np.isnan(found[1])] = 0
+    return found
+
+
+def merge_lists(ids: np.ndarray, euclidean: np.ndarray, lengths: list[int],
+                threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(ids, distances, number of the shard), each (Q, M) by distance, of sorted lists of some lengths side by side."""
+    merged = np.empty_like(ids), np.empty_like(euclidean), np.empty(ids.shape, np.int16)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    map_blocks(lambda rows: kernels.merge_sorted(ids[rows], euclidean[rows], starts, *(one[rows] for one in merged)),
+               len(ids), ROWS_PER_TASK, threads)
+    return merged
 
 
 def settle(ids: np.ndarray, euclidean: np.ndarray, shards: np.ndarray, off: np.ndarray, top_k: int, exact: Callable):
@@ -88,27 +104,15 @@ def settle(ids: np.ndarray, euclidean: np.ndarray, shards: np.ndarray, off: np.n
 
     All (Q, M), sorted by distance. Within a shard the order is right already.
     """
-    runs = close_runs(euclidean, off)
-    starts = np.flatnonzero(np.diff(runs, prepend=-1))
-    flat = shards.ravel()
-    mixed = np.minimum.reduceat(flat, starts) != np.maximum.reduceat(flat, starts)
-    mixed &= starts % ids.shape[1] < top_k
-    places = np.flatnonzero(mixed[runs])
+    runs = np.empty(ids.shape, np.int64)
+    map_blocks(lambda rows: kernels.mark_mixed_runs(euclidean[rows], shards[rows], off[rows], ROUNDING, top_k,
+                                                    runs[rows]), len(ids), ROWS_PER_TASK)
+    places = np.flatnonzero(runs.ravel() >= 0)
     if not len(places):
         return
     queries = places // ids.shape[1]
     rows = ids.ravel()[places]
     squared = exact(queries, rows)
-    order = np.lexsort((rows, squared, runs[places]))
+    order = np.lexsort((rows, squared, runs.ravel()[places], queries))
     ids.ravel()[places] = rows[order]
     euclidean.ravel()[places] = np.sqrt(squared[order])
-
-
-def close_runs(euclidean: np.ndarray, off: np.ndarray) -> np.ndarray:
-    """The number of the run that each place belongs to (Q * M,), ascending: neighbours within the errors share one."""
-    squared = euclidean.astype(np.float64) ** 2
-    with np.errstate(invalid="ignore"):
-        close = np.diff(squared, axis=1) <= 2 * off[:, None] + ROUNDING * squared[:, 1:]    # NaN: not close
-    begins = np.ones(euclidean.shape, bool)
-    begins[:, 1:] = ~close
-    return np.cumsum(begins.ravel()) - 1

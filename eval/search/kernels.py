@@ -759,3 +759,57 @@ def pair_products_of_halves(rows, wanted, starts, queries, pairs, query_of, prod
     for i in range(len(wanted)):
         widen(rows[wanted[i]], bits, activations)
         row_products(activations, queries, pairs[starts[i]:starts[i + 1]], query_of, products)
+
+
+@compiled
+def merge_sorted(ids, values, starts, merged_ids, merged_values, sources):
+    """Each row's sorted lists become one: list i stands in the columns starts[i] to starts[i + 1]. NaN stays last.
+
+    Equal values stay in the order of the lists. sources: the list that an entry comes from.
+    """
+    lists = len(starts) - 1
+    heads, at = np.empty(lists, values.dtype), np.empty(lists, np.int64)
+    for row in range(len(ids)):
+        at[:] = starts[:-1]
+        for i in range(lists):
+            heads[i] = head_of(values[row], at[i], starts[i + 1])
+        for place in range(ids.shape[1]):
+            best = -1
+            for i in range(lists):
+                if at[i] < starts[i + 1] and (best < 0 or heads[i] < heads[best]):
+                    best = i
+            merged_ids[row, place], merged_values[row, place] = ids[row, at[best]], values[row, at[best]]
+            sources[row, place] = best
+            at[best] += 1
+            heads[best] = head_of(values[row], at[best], starts[best + 1])
+
+
+@part
+def head_of(values, at, end):
+    """The next value of a list; infinity for NaN and at its end."""
+    return np.inf if at >= end or np.isnan(values[at]) else values[at]
+
+
+@compiled
+def mark_mixed_runs(values, sources, errors, rounding, top_k, runs):
+    """Marks neighbours in each row of sorted values that their errors do not tell apart and that have several sources.
+
+    Such a run gets a number of its own in `runs`, all else -1. Runs that begin behind top_k are of no interest. Two
+    neighbours are of one run where their squares differ by no more than 2 errors[row] and `rounding` of the larger one.
+    """
+    width = values.shape[1]
+    for row in range(len(values)):
+        runs[row] = -1
+        begin = 0
+        while begin < min(top_k, width):
+            end, mixed, last = begin + 1, False, np.float64(values[row, begin]) ** 2
+            while end < width:
+                squared = np.float64(values[row, end]) ** 2
+                if not squared - last <= 2 * errors[row] + rounding * squared:
+                    break
+                mixed |= sources[row, end] != sources[row, begin]
+                last = squared
+                end += 1
+            if mixed:
+                runs[row, begin:end] = row * width + begin
+            begin = end
