@@ -29,6 +29,7 @@ class Request:
     distances: bool = False
     fine: int = 0
     radius: int | np.ndarray | None = None
+    settled: bool = False
     exact: tuple[np.ndarray, np.ndarray] | None = None
     threads: int | None = None
 
@@ -39,7 +40,7 @@ class Reply:
 
     nearest: ids and distances (Q, k), k the shard's rows if less than asked. distances (Q, stop - start). fine: ids,
     euclidean (Q, k), NaN behind the pool's end, k the longest of these pools if less than asked; pool (Q,), off (Q,) as
-    in FineResult. exact (P,) float64.
+    in FineResult. squared (Q, k) float64, of the fine lists, NaN behind their ends. exact (P,) float64.
     """
 
     manifest: str
@@ -48,6 +49,7 @@ class Reply:
     nearest: tuple[np.ndarray, np.ndarray] | None = None
     distances: np.ndarray | None = None
     fine: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
+    squared: np.ndarray | None = None
     exact: np.ndarray | None = None
 
 
@@ -62,6 +64,8 @@ def reply_of(shard: Shard, queries: Queries, request: Request) -> Reply:
         found["distances"] = index.distances(queries.codes, request.threads)
     if request.fine:
         found["fine"] = fine_of(shard, queries, request, found.get("distances"))
+    if request.fine and request.settled:
+        found["squared"] = squared_of(shard, queries, *found["fine"][:2])
     if request.exact:
         found["exact"] = exact_of(shard, queries, *request.exact)
     return Reply(shard.manifest, shard.start, shard.stop, **found)
@@ -78,6 +82,14 @@ def fine_of(shard: Shard, queries: Queries, request: Request, hamming: np.ndarra
                              nothing, request.threads, hamming)
     longest = min(top_k, int(found.pool.max(initial=0)))    # what lies behind every pool need not travel
     return found.ids[:, :longest] + np.int32(shard.start), found.euclidean[:, :longest], found.pool, found.off
+
+
+def squared_of(shard: Shard, queries: Queries, ids: np.ndarray, euclidean: np.ndarray) -> np.ndarray:
+    """exact_of for all that stands in fine lists, NaN behind their ends."""
+    places, columns = np.nonzero(~np.isnan(euclidean))
+    squared = np.full(ids.shape, np.nan)
+    squared[places, columns] = exact_of(shard, queries, places, ids[places, columns])
+    return squared
 
 
 def exact_of(shard: Shard, queries: Queries, places: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from basics.program import EvalError
 from basics.rows import block_slices
 from engines.asking import Queries, Reply, Request
 from engines.copies import Copies, Place, fault_of
-from engines.merging import covering, merge_fine, merge_nearest
+from engines.merging import covering, known_distances, merge_fine, merge_nearest
 from engines.shards import check_origin, read_manifest
 from nodes.address import Address, is_reachable
 from nodes.connect import connect
@@ -34,6 +34,7 @@ HEAD_EVERY_S = 1.0      # how often it is looked whether the head is there
 AGAIN_S = 0.1           # between two attempts at a shard whose copies all failed
 QUERIES_PER_BLOCK = 2048
 FEW = 16                # queries up to which a question is a short one
+MOST_SETTLED = 1000     # entries of lists that come with their exact distances: fewer than one more question costs
 LIST_BYTES = 1 << 27    # of a block's lists
 
 
@@ -122,7 +123,8 @@ class ClusterEngine(Engine):
         check_top_k(top_k, self.count)
         fine = top_k if query_fc7 is not None and self.has_fc7 else 0
         longest, alone = min(max(top_k, POOL_WANTED), self.count), len(query_codes) == 1
-        wanted = Request(nearest=longest, distances=alone, fine=fine, radius=radius)
+        wanted = Request(nearest=longest, distances=alone, fine=fine, radius=radius,
+                         settled=len(query_codes) * fine <= MOST_SETTLED)
         (replies, again), asking = timed(self._ask_again, Queries(query_codes, query_fc7 if fine else None), wanted)
         nearest = merge_nearest(replies, longest, self.levels)
         hamming = np.concatenate([reply.distances for reply in replies], axis=1) if alone else None
@@ -143,6 +145,8 @@ class ClusterEngine(Engine):
         size = len(queries.fc7) if queries.fc7 is not None else len(queries.codes)
         shared = queries if size <= FEW else self.ray.put(queries)      # put once for all shards and questions
         replies = self._ask(shared, request, self._limit(size))
+        if request.settled and request.fine:
+            return replies, known_distances(replies)
 
         def exact(places, rows):
             return self._exact(queries, places, rows)

@@ -80,6 +80,16 @@ def merge_fine(replies: list[Reply], top_k: int, exact: Callable) -> tuple[np.nd
     return ids, euclidean, pool
 
 
+def known_distances(replies: list[Reply]) -> Callable:
+    """The `exact` of merge_fine where the replies have the squared distances of all their lists. For short lists."""
+    found = {}
+    for reply in replies:
+        places, columns = np.nonzero(~np.isnan(reply.squared))
+        rows, squared = reply.fine[0][places, columns], reply.squared[places, columns]
+        found.update(zip(zip(places.tolist(), rows.tolist()), squared.tolist()))
+    return lambda queries, rows: np.array([found[pair] for pair in zip(queries.tolist(), rows.tolist())])
+
+
 def lists_of(ids: np.ndarray, euclidean: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
     """The first top_k of each row: 0 and NaN where there is nothing."""
     width = min(top_k, ids.shape[1])

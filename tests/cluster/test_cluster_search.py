@@ -10,7 +10,7 @@ from shard_cases import one_machine, same, tied_split
 
 import cluster as cluster_program
 from basics.program import EvalError
-from engines.cluster_engine import FEW, GIVE_UP_S, ClusterEngine
+from engines.cluster_engine import FEW, GIVE_UP_S, MOST_SETTLED, ClusterEngine
 from engines.shards import cut
 from nodes.address import parse_address
 
@@ -67,9 +67,20 @@ def test_many_pairs_of_one_query_are_a_short_question(searched, monkeypatch):
         asked.append((sum(len(rows) for _, rows in exact), limit))
         return answers(requests, limit)
     monkeypatch.setattr(engine, "_answers", watched)
-    engine.lists(codes[:1], fc7[:1], 100, 13)
+    engine.lists(codes[:1], fc7[:1], MOST_SETTLED + 1, 13)
     assert max(pairs for pairs, _ in asked) > FEW, asked
     assert {limit for _, limit in asked} == {GIVE_UP_S}
+
+
+@pytest.mark.parametrize("queries", [1, 7])
+@pytest.mark.parametrize("radius", [0, 3, 13])
+def test_short_lists_take_one_question(searched, monkeypatch, queries, radius):
+    engine, machine, codes, fc7 = searched
+    asked, answers = [], engine._answers
+    monkeypatch.setattr(engine, "_answers", lambda *question: (asked.append(1), answers(*question))[1])
+    found, wanted = (one.lists(codes[:queries], fc7[:queries], 100, radius) for one in (engine, machine))
+    same(found.fine, wanted.fine)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("top_k", [0, IMAGES + 1])
