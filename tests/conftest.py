@@ -4,6 +4,7 @@ import importlib
 import os
 import shutil
 import signal
+import subprocess
 import types
 
 import cv2
@@ -96,3 +97,16 @@ def pytest_make_parametrize_id(config, val, argname):
     if isinstance(val, str) and len(val) > LONGEST_ID:
         return val[:LONGEST_ID].strip().encode("unicode_escape").decode()
     return None
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -174,5 +174,5 @@ def _create_array(path: Path, shape: tuple[int, ...], dtype: type) -> None:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            raise DriverError(f"{path}: {error.strerror}: it needs {size / 1e6:.0f} MB. Free some space or choose "
+            raise DriverError(f"{path}: {error.strerror}: it needs {size / 1e6:.1f} MB. Free some space or choose "
                               "another --out") from None

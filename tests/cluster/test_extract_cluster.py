@@ -35,6 +35,22 @@ def test_a_part_that_cannot_be_made_is_told_with_its_node(trained, cluster):
     assert not (trained / "features/test").exists()
 
 
+def test_a_full_disk_of_a_node_is_told_with_the_node_and_goes_on_later(trained, cluster, small_disk, call):
+    out = f"{small_disk}/features/test"
+    (small_disk / "filler").write_bytes(bytes((3 << 20) - (160 << 10)))  # a part takes 120 KB
+    status, said = outcome(extract_on(cluster.address, out=out))
+    assert status == 1
+    assert "extract_cluster: node 127.0.0.1 (" in said
+    assert f"{small_disk}/features/test.parts/part-0000" in said
+    assert "No space left on device: it needs 0.1 MB. Free some space or choose another --out" in said
+    (small_disk / "filler").unlink()
+    status, said = outcome(extract_on(cluster.address, out=out))
+    assert status == 0, said
+    assert os.listdir(small_disk / "features") == ["test"]
+    assert extract(call, out="features/whole")[0] == 0
+    assert_equal(out, "features/whole")
+
+
 @pytest.mark.parametrize("what, file", [("weights", "run/final.caffemodel"), ("net", "run/deploy.prototxt"),
                                         ("mean", "mean.binaryproto")])
 def test_a_machine_that_has_other_files_is_named(trained, call, what, file):

@@ -154,19 +154,6 @@ def test_several_gpus_need_nccl():
         check_nccl()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 3 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True).returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_full_disk_before_training(problem, call, small_disk):
     (small_disk / "filler").write_bytes(b"x" * (3 << 20 >> 1))
     change(problem / "train_val.prototxt", "num_output: 32", "num_output: 300")  # 0.6 MB of weights
