@@ -25,7 +25,7 @@ from benchmarks.tradeoff import bench_tradeoff
 from search.feature_set import load_features
 
 CONTESTS = ("codes", "sizes", "fine", "defeat", "cost", "tradeoff", "multi-index")
-FROM = 1_000_000    # codes from which a multi-index is worth a thought
+MULTI_INDEX_FROM = 1_000_000    # codes from which a multi-index is worth a thought
 SIZES = (1000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 
@@ -87,7 +87,7 @@ def bench(options: BenchOptions) -> dict:
     if {"fine", "cost", "tradeoff"} & set(options.only):
         figures |= bench_fc7(options)
     if "multi-index" in options.only:
-        sizes = [size for size in options.sizes if size >= FROM] or options.sizes
+        sizes = [size for size in options.sizes if size >= MULTI_INDEX_FROM] or options.sizes
         bits = 48 if 48 in options.bits else min(options.bits[0], MOST_BITS)
         figures["multi_index"] = bench_multi_index(bits, sizes, options.rounds)
     if options.features:
