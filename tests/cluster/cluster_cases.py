@@ -33,6 +33,7 @@ class Cluster:
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.folder = REPO / f"build/cluster/127.0.0.1_{self.port}"
+        self.frozen: list[int] = []
         self.said = self._program("head", "--port", self.port)
         for _ in range(nodes):
             self.add_node()
@@ -48,11 +49,15 @@ class Cluster:
         return int(re.search(r"process (\d+)", said)[1])
 
     def stop(self):
+        for process in self.frozen:  # Ray's agents end by themselves when their node has, stopped ones do not
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
         status, said = program("stop", "--cluster", self.address)
         assert status == 0 or "nothing of a cluster" in said, said
 
     def freeze(self, first: int):
         """SIGSTOP for a node: its first process and all that came of it."""
+        self.frozen += family(first)
         for process in family(first):
             os.kill(process, signal.SIGSTOP)
 
