@@ -48,8 +48,10 @@ def map_blocks(work: Callable, count: int, block: int, threads: int | None = Non
     slices = block_slices(count, block)
 
     def told(results):
-        return list(tqdm(results, total=len(slices), desc=title, unit="block", delay=2,
-                         leave=False, disable=None if title else True))  # None: only on a terminal
+        if title is None:       # a bar that is never shown takes longer to make than a small search
+            return list(results)
+        return list(tqdm(results, total=len(slices), desc=title, unit="block", delay=2, leave=False,
+                         disable=None))      # None: only on a terminal
 
     threads = min(threads or default_threads(), len(slices))
     if threads <= 1:    # a thread would take longer to start than a single query's work

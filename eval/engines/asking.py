@@ -6,6 +6,7 @@ import numpy as np
 
 from engines.shards import Shard
 from search.fine import exhaustive, hierarchical
+from search.products import squared_distances
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,5 @@ def squared_of(shard: Shard, queries: Queries, ids: np.ndarray, euclidean: np.nd
 
 
 def exact_of(shard: Shard, queries: Queries, places: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Squared fc7 distances (P,) float64 as sums of squared differences: what fine_block.py decides by."""
-    difference = shard.fc7_index.rows(rows - shard.start).astype(np.float64)
-    difference -= np.asarray(queries.fc7[places], np.float32)
-    return np.einsum("nd,nd->n", difference, difference)
+    """Squared fc7 distances (P,) float64, those that the one machine decides by."""
+    return squared_distances(shard.fc7_index.fc7, rows - shard.start, np.asarray(queries.fc7, np.float32), places)

@@ -16,6 +16,7 @@ QUERIES_PER_TASK_OF_POOLS = 16
 SAMPLE = 2048               # entries that a query's first radius is estimated from
 QUERIES_FOR_GROUPS = 256    # so many pay for looking which codes repeat
 REPEATED_SHARE = 0.5        # of the entries: with more distinct codes than that, comparing each entry is as fast
+LISTED_SHARE = 0.5          # of the entries: longer lists are made without an estimate
 ENTRIES_PER_PART = 1 << 18  # a thread's share of a single query: less is not worth a thread
 
 
@@ -118,10 +119,12 @@ class CodeIndex:
 
     def _search_together(self, queries, ids, distances, threads):
         """Equal queries are searched once; each thread takes some of the others."""
-        numbers, first = kernels.number_equal(np.ascontiguousarray(queries.T), len(queries))
-        places = first.astype(np.int64)
+        places, sources = first_of_equal(queries)
         groups = self.groups if len(places) >= QUERIES_FOR_GROUPS else None
         misled = np.zeros(len(queries), bool)
+        per_task = QUERIES_PER_TASK
+        if len(places) * self.count >= threads * ENTRIES_PER_PART:      # worth a thread each
+            per_task = min(per_task, -(-len(places) // threads))
 
         def search(places, sample_size, title=None):
             def work(rows):
@@ -131,12 +134,13 @@ class CodeIndex:
                 else:
                     kernels.search_distinct(*groups[:3], queries, places[rows], self.levels, ids, distances)
 
-            map_blocks(work, len(places), QUERIES_PER_TASK, threads, title)
+            map_blocks(work, len(places), per_task, threads, title)
 
-        search(places, self.sample_size, "coarse search")
-        search(np.flatnonzero(misled), 0)
+        sample_size = self.sample_size if ids.shape[1] < LISTED_SHARE * self.count else 0
+        search(places, sample_size, "coarse search" if len(places) > per_task else None)
+        if misled.any():
+            search(np.flatnonzero(misled), 0)
         if len(places) < len(queries):
-            sources = places[numbers]
             map_blocks(lambda rows: kernels.copy_repeated(rows.start, rows.stop, sources, ids, distances), len(queries),
                        QUERIES_PER_TASK, threads)
 
@@ -159,6 +163,15 @@ class CodeIndex:
         if len(found) < top_k:  # the sample misled
             found, near = within(self.levels - 1)
         kernels.write_sorted(found, near, len(found), np.empty(self.levels, np.int64), ids, distances)
+
+
+def first_of_equal(queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the first of each kind of equal queries, that of each query's own kind), int64, of queries (Q, words)."""
+    if len(queries) == 1:
+        return np.zeros(1, np.int64), np.zeros(1, np.int64)
+    numbers, first = kernels.number_equal(np.ascontiguousarray(queries.T), len(queries))
+    places = first.astype(np.int64)
+    return places, places[numbers]
 
 
 def check_top_k(top_k: int, count: int):

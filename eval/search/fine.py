@@ -15,7 +15,8 @@ from tqdm import tqdm
 from basics.program import EvalError
 from basics.rows import block_slices, evenly, map_blocks, release
 from search.coarse import CodeIndex, check_top_k
-from search.fine_block import ROWS_PER_TASK, rows_of
+from search.fine_block import rows_of
+from search.products import ROWS_PER_TASK
 from search.screen import alike, choose_screen
 from search.slabs import is_large, rank, rank_all
 

@@ -8,15 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from basics.rows import block_slices, map_blocks, release
+from basics.rows import map_blocks
 from search import kernels
+from search.products import ERROR_PAIRS, pair_products, product_error, relative_error, squared_distances
 
 QUERIES_PER_TASK = 32
-ROWS_PER_TASK = 256
+MANY_DOUBTFUL = 0.1         # of a list: with more of them, sorting it anew takes less time than mending the order
 GATHER_SHARE = 0.4          # a block whose pools cover less of the database multiplies only the covered rows
-EXACT_ROWS = 4096           # whose differences are held at once
-ERROR_PAIRS = 64            # products of a block that are compared with float64
-ERROR_SIGMAS = 8            # of the error found there: no difference beyond that is taken for rounding
 
 
 def rank_block(queries: np.ndarray, query_norms: np.ndarray, index, pools: list[np.ndarray] | None,
@@ -55,7 +53,7 @@ def rank_pairs(queries: np.ndarray, query_norms: np.ndarray, index, pools: list[
     row_of, query_of = np.concatenate(pools), np.repeat(np.arange(len(queries)), sizes)
     products = pair_products(queries, index.fc7, query_of, row_of, threads)
     some = np.random.default_rng(0).integers(0, max(1, len(row_of)), min(ERROR_PAIRS, len(row_of)))
-    error = relative_error(queries[query_of[some]], np.asarray(index.fc7[row_of[some]]), products[some])
+    error = relative_error(queries[query_of[some]], index.rows(row_of[some]), products[some])
 
     def nearest(i):
         ids, own = pools[i], products[ends[i] - sizes[i]:ends[i]]
@@ -87,28 +85,6 @@ def lists_of(nearest: Callable, pool: np.ndarray, top_k: int, threads: int | Non
     return ids, euclidean, pool, np.zeros(len(pool)) if off is None else off
 
 
-def pair_products(queries: np.ndarray, fc7: np.ndarray, query_of: np.ndarray, row_of: np.ndarray,
-                  threads: int | None = None) -> np.ndarray:
-    """Products (P,) float32 of queries (B, d) float32 with rows of fc7 (N, d) float16 or float32: of pairs (P,).
-
-    Each row is read once, whichever queries want it.
-    """
-    pairs = np.argsort(row_of, kind="stable")
-    wanted, starts = np.unique(row_of[pairs], return_index=True)
-    starts = np.append(starts, len(pairs))
-    products = np.empty(len(pairs), np.float32)
-    kernel, rows = kernels.pair_products, fc7
-    if fc7.dtype == np.float16:
-        kernel, rows = kernels.pair_products_of_halves, fc7.view(np.uint16)
-
-    def work(part):
-        kernel(rows, wanted[part], starts[part.start:part.stop + 1], queries, pairs, query_of, products)
-        release(fc7)
-
-    map_blocks(work, len(wanted), ROWS_PER_TASK, threads)
-    return products
-
-
 def pool_sizes(pools: list[np.ndarray] | None, queries: int, count: int) -> np.ndarray:
     """(B,) entries in each query's pool."""
     return np.full(queries, count) if pools is None else np.array([len(pool) for pool in pools])
@@ -134,26 +110,6 @@ def union_of(pools: list[np.ndarray], count: int) -> np.ndarray:
     return np.flatnonzero(marks)
 
 
-def product_error(queries: np.ndarray, gallery: np.ndarray, products: np.ndarray) -> float:
-    """`relative_error` of all products (B, n), from some."""
-    rng = np.random.default_rng(0)
-    i, j = rng.integers(0, len(queries), ERROR_PAIRS), rng.integers(0, len(gallery), ERROR_PAIRS)
-    return relative_error(queries[i], gallery[j], products[i, j])
-
-
-def relative_error(queries: np.ndarray, rows: np.ndarray, products: np.ndarray) -> float:
-    """Largest rounding error to reckon with in products of queries with rows, as a share of |q| |x|.
-
-    Measured on the products (n,) of queries (n, d) with rows (n, d), since it depends on the BLAS: they are computed
-    again in float64, and errors of a random walk of roundings are normal, so none in 10^14 exceeds 8 times their root
-    mean square.
-    """
-    q, x = queries.astype(np.float64), rows.astype(np.float64)
-    scale = np.sqrt(np.einsum("nd,nd->n", q, q) * np.einsum("nd,nd->n", x, x))
-    relative = np.divide(products - np.einsum("nd,nd->n", q, x), scale, out=np.zeros(len(products)), where=scale > 0)
-    return ERROR_SIGMAS * np.sqrt(np.mean(relative ** 2)) + np.finfo(np.float64).eps
-
-
 def error_margin(error, largest):
     """What half squared distances of rows, whose largest squared norm is `largest`, may be off by.
 
@@ -173,24 +129,8 @@ def nearest_roughly(products, half_norms, norms, candidates, top_k, error):
     half = half_norms - products if candidates is None else half_norms[candidates] - products[candidates]
     if top_k >= len(half):
         return np.arange(len(half)) if candidates is None else candidates
-    margin = error_margin(error, norms.max())
-    near = np.flatnonzero(half <= _sampled_limit(half, top_k) + margin)
-    if len(near) < top_k:  # the sample misled
-        near = np.arange(len(half))
-    values = half[near]
-    near = near[values <= np.partition(values, top_k - 1)[top_k - 1] + margin]
+    near = kernels.places_of_nearest(half, top_k, error_margin(error, norms.max()))
     return near if candidates is None else candidates[near]
-
-
-def _sampled_limit(values, top_k):
-    """A limit with very likely `top_k` values up to it, and not many more: a partition of all values is slow.
-
-    If at least `top_k` values are within it, it is no less than the `top_k`-th smallest.
-    """
-    sample = values[::max(1, len(values) // 4096)]
-    expected = top_k * len(sample) / len(values)
-    rank = int(expected + 3 * np.sqrt(expected)) + 1
-    return np.partition(sample, rank)[rank] if rank < len(sample) else np.inf
 
 
 def nearest_exactly(products, norms, chosen, top_k, error, query, query_norm, gallery):
@@ -201,16 +141,13 @@ def nearest_exactly(products, norms, chosen, top_k, error, query, query_norm, ga
     where nothing cancels.
     """
     squared = query_norm + norms - 2 * products.astype(np.float64)
-    off = squared_error(error, norms)
-    order = np.argsort(squared, kind="stable")
-    ranked = squared[order]
-    close = np.diff(ranked) <= 2 * off
-    doubtful = order[np.append(close, False) | np.append(False, close) | (ranked < 1000 * off)]
+    order = np.argsort(squared)     # equal ones are doubtful, and put in order below
+    doubtful = kernels.doubtful_places(squared, order, squared_error(error, norms))
     if len(doubtful):
-        for part in block_slices(len(doubtful), EXACT_ROWS):
-            difference = gallery[chosen[doubtful[part]]].astype(np.float64)
-            difference -= query
-            squared[doubtful[part]] = np.einsum("nd,nd->n", difference, difference)
+        squared[doubtful] = squared_distances(gallery, chosen[doubtful], query[None], np.zeros(len(doubtful), np.int64))
+    if len(doubtful) > MANY_DOUBTFUL * len(order):
         order = np.argsort(squared, kind="stable")
+    elif len(doubtful):
+        kernels.sort_nearly_sorted(order, squared)
     order = order[:top_k]
     return chosen[order], squared[order]

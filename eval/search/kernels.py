@@ -35,14 +35,17 @@ except ImportError as error:
                     "needs, or install the versions of requirements.txt") from None
 
 LANES = 64        # entries compared at once
+EVERY_LANE = uint64(2 ** LANES - 1)
 TILE = 4096       # distances that are made, then looked through, while they lie in the first cache
 SHARED = 1 << 15  # codes that a few queries look through one after the other, while they lie in the second cache
 AT_ONCE = 16      # such queries
 BINS = 4096       # of a histogram of real numbers
+STRIDE = 16       # of the real numbers from which a first limit is estimated
+UNITS = 1024      # of fc7 multiplied at once: so much of a block's queries stays in the second cache
 SIGMAS = 2.5      # of the number of sampled entries: how much wider a first radius is than the sample says
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
-approximate = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})   # sums in any order
+approximate = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})   # sums in any order
 part = njit(nogil=True, inline="always", error_model="numpy")
 
 
@@ -163,6 +166,12 @@ def collect(distances, count, base, radius, found, near, kept):
     distances[count:count + LANES] = -1
     for start in range(0, count, LANES):
         mask = within(distances, start, radius)
+        if mask == EVERY_LANE:
+            for i in range(start, start + LANES):
+                found[kept] = base + i
+                near[kept] = distances[i]
+                kept += 1
+            continue
         while mask:
             i = start + np.int64(lowest_bit(mask))
             mask &= mask - uint64(1)
@@ -631,8 +640,8 @@ def quantise(rows, centre, largest_code, codes, offset, scales, squares, errors,
         scales[i], squares[i], errors[i], sums[i] = scale, scale * scale * square, np.sqrt(error), total
 
 
-@compiled
-def limit_of_nearest(values, top_k, histogram):
+@part
+def limit_by_bins(values, top_k, histogram):
     """A limit with at least `top_k` of the values (N,) up to it, and few more: the end of the k-th smallest's bin."""
     lowest, highest = values[0], values[0]
     for value in values:
@@ -648,6 +657,61 @@ def limit_of_nearest(values, top_k, histogram):
 
 
 @compiled
+def limit_of_nearest(values, top_k, histogram, few):
+    """`limit_by_bins`, of those values alone that a sample does not rule out. few (N + 1,) is overwritten."""
+    expected = top_k / STRIDE
+    rank = np.int64(expected + 3 * np.sqrt(expected)) + 1
+    if rank < len(values) // (4 * STRIDE):
+        guess, kept = limit_by_bins(values[::STRIDE], rank, histogram), 0
+        for value in values:
+            few[kept] = value
+            kept += value <= guess
+        if kept >= top_k:
+            return limit_by_bins(few[:kept], top_k, histogram)
+    return limit_by_bins(values, top_k, histogram)
+
+
+@compiled
+def places_of_nearest(values, top_k, margin):
+    """Places, ascending, of the values (N,) up to `margin` above the `top_k`-th smallest, and of few more."""
+    few, places = np.empty(len(values) + 1, values.dtype), np.empty(len(values) + 1, np.int64)
+    limit, kept = limit_of_nearest(values, top_k, np.empty(BINS, np.int64), few) + margin, 0
+    for i in range(len(values)):
+        places[kept] = i
+        kept += values[i] <= limit
+    return places[:kept].copy()
+
+
+@compiled
+def doubtful_places(squared, order, off):
+    """The places of squared distances (n,), given in their order, that products in float32 do not decide.
+
+    Those within 2 `off` of a neighbour, or so near to 0 that `off` is more than a thousandth of them.
+    """
+    places, kept, last = np.empty(len(order), np.int64), 0, len(order) - 1
+    for i in range(len(order)):
+        here = squared[order[i]]
+        close = i > 0 and here - squared[order[i - 1]] <= 2 * off
+        close |= i < last and squared[order[i + 1]] - here <= 2 * off
+        if close or here < 1000 * off:
+            places[kept] = order[i]
+            kept += 1
+    return places[:kept]
+
+
+@compiled
+def sort_nearly_sorted(order, values):
+    """Put `order`, places of values (n,) that are nearly in it, into the order of (value, place): by insertion."""
+    for i in range(1, len(order)):
+        place, at = order[i], i
+        while at > 0 and (values[order[at - 1]] > values[place] or
+                          (values[order[at - 1]] == values[place] and order[at - 1] > place)):
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = place
+
+
+@compiled
 def candidates_by_eight_bits(products, query, offset, database, top_k, slack, candidates):
     """Which entries may be among the `top_k` nearest of each query: into candidates (B, N) bool.
 
@@ -658,12 +722,13 @@ def candidates_by_eight_bits(products, query, offset, database, top_k, slack, ca
     query_scales, query_squares, query_errors, _ = query
     scales, squares, errors, sums = database
     histogram, upper = np.empty(BINS, np.int64), np.empty(products.shape[1], np.float32)
+    few = np.empty(len(upper) + 1, np.float32)
     for i in range(len(products)):
         factor = 2 * query_scales[i]
         for j in range(len(upper)):
             squared = query_squares[i] + squares[j] - factor * scales[j] * (products[i, j] - offset * sums[j])
             upper[j] = np.sqrt(max(squared, 0.0)) + errors[j]
-        limit = limit_of_nearest(upper, top_k, histogram) + 2 * query_errors[i] + slack[i]
+        limit = limit_of_nearest(upper, top_k, histogram, few) + 2 * query_errors[i] + slack[i]
         for j in range(len(upper)):
             candidates[i, j] = upper[j] - 2 * errors[j] <= limit
 
@@ -686,9 +751,9 @@ def bounds_by_directions(products, query, database, margin):
 @compiled
 def candidates_by_bounds(bounds, top_k, candidates):
     """The entries with the `top_k` smallest bounds, and few more: into candidates (B, N) bool."""
-    histogram = np.empty(BINS, np.int64)
+    histogram, few = np.empty(BINS, np.int64), np.empty(bounds.shape[1] + 1, bounds.dtype)
     for i in range(len(bounds)):
-        limit = limit_of_nearest(bounds[i], top_k, histogram)
+        limit = limit_of_nearest(bounds[i], top_k, histogram, few)
         for j in range(bounds.shape[1]):
             candidates[i, j] = bounds[i, j] <= limit
 
@@ -735,30 +800,82 @@ def widen(row, bits, activations):
 
 
 @approximate
-def row_products(row, queries, pairs, query_of, products):
-    """Products of a row (d,) float32 with the queries (Q, d) of some pairs: pair p with query_of[p], in products[p]."""
-    for pair in pairs:
-        query, total = queries[query_of[pair]], np.float32(0)
-        for j in range(len(row)):
+def add_products(row, queries, pairs, query_of, products):
+    """Add what some units of a row (u,) float32 give to its products with some queries.
+
+    Those are of some pairs: pair p with queries[query_of[p]], (Q, at least u), in products[p]. Four at a time, so that
+    the row is read once for them.
+    """
+    units, whole = len(row), len(pairs) - len(pairs) % 4
+    for at in range(0, whole, 4):
+        one, two = queries[query_of[pairs[at]]][:units], queries[query_of[pairs[at + 1]]][:units]
+        three, four = queries[query_of[pairs[at + 2]]][:units], queries[query_of[pairs[at + 3]]][:units]
+        with_one = with_two = with_three = with_four = np.float32(0)
+        for j in range(units):
+            with_one += row[j] * one[j]
+            with_two += row[j] * two[j]
+            with_three += row[j] * three[j]
+            with_four += row[j] * four[j]
+        products[pairs[at]] += with_one
+        products[pairs[at + 1]] += with_two
+        products[pairs[at + 2]] += with_three
+        products[pairs[at + 3]] += with_four
+    for pair in pairs[whole:]:
+        query, total = queries[query_of[pair]][:units], np.float32(0)
+        for j in range(units):
             total += row[j] * query[j]
-        products[pair] = total
+        products[pair] += total
 
 
 @compiled
 def pair_products(rows, wanted, starts, queries, pairs, query_of, products):
-    """`row_products` of rows (N, d) float32: the pairs of row wanted[i] are pairs[starts[i]:starts[i + 1]]."""
-    for i in range(len(wanted)):
-        row_products(rows[wanted[i]], queries, pairs[starts[i]:starts[i + 1]], query_of, products)
+    """Products of rows (N, d) float32: `add_products`, the pairs of row wanted[i] are pairs[starts[i]:starts[i + 1]].
+
+    queries (parts, Q, at least UNITS): UNITS units of each query in a part. products: 0 before.
+    """
+    for part in range(len(queries)):
+        begin, end = part * UNITS, min((part + 1) * UNITS, rows.shape[1])
+        for i in range(len(wanted)):
+            add_products(rows[wanted[i]][begin:end], queries[part], pairs[starts[i]:starts[i + 1]], query_of, products)
 
 
 @compiled
 def pair_products_of_halves(rows, wanted, starts, queries, pairs, query_of, products):
     """`pair_products` of rows of float16, given as uint16."""
+    bits = np.empty(min(UNITS, rows.shape[1]), np.uint32)
+    activations = bits.view(np.float32)
+    for part in range(len(queries)):
+        begin, end = part * UNITS, min((part + 1) * UNITS, rows.shape[1])
+        for i in range(len(wanted)):
+            widen(rows[wanted[i]][begin:end], bits, activations)
+            add_products(activations[:end - begin], queries[part], pairs[starts[i]:starts[i + 1]], query_of, products)
+
+
+@approximate
+def squared_difference(row, query):
+    """Squared Euclidean distance of a row (d,) and a query (d,) float32, in float64: nothing cancels."""
+    total = 0.0
+    for j in range(len(query)):
+        difference = np.float64(row[j]) - np.float64(query[j])
+        total += difference * difference
+    return total
+
+
+@compiled
+def squared_distances(rows, row_of, queries, query_of, squared):
+    """`squared_difference` of pairs (P,), rows (N, d) float32 with queries (Q, d), into squared (P,) float64."""
+    for pair in range(len(row_of)):
+        squared[pair] = squared_difference(rows[row_of[pair]], queries[query_of[pair]])
+
+
+@compiled
+def squared_distances_of_halves(rows, row_of, queries, query_of, squared):
+    """`squared_distances` of rows of float16, given as uint16."""
     bits = np.empty(rows.shape[1], np.uint32)
     activations = bits.view(np.float32)
-    for i in range(len(wanted)):
-        widen(rows[wanted[i]], bits, activations)
-        row_products(activations, queries, pairs[starts[i]:starts[i + 1]], query_of, products)
+    for pair in range(len(row_of)):
+        widen(rows[row_of[pair]], bits, activations)
+        squared[pair] = squared_difference(activations, queries[query_of[pair]])
 
 
 @compiled

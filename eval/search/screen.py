@@ -11,6 +11,7 @@ float64 order as without a screen, so ids and distances stay what they are.
 Queries that are alike share a block: their candidates overlap, so few rows are fetched and multiplied.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,9 @@ LIMIT_ERROR = 1.004      # squared distances of the fine search are right to a t
 SAMPLE_ROWS = 4096       # of the database, that the screens are tried on
 SMALLEST_WORK = 2e10     # pairs times units: below, a second is not worth a choice
 UNION_COST = 1.5         # of multiplying a row that is fetched, over one that lies in its place
-PAIR_COST = 5            # of multiplying a row with one query, over its share of a product of matrices
+PAIR_COST = 6.5          # of multiplying a row with one query, over its share of a product of matrices
+LIST_COST = 5            # of putting an entry into a list, over the same share
+BOUNDS_COST = 0.08       # of making and comparing a block's bounds, over its product
 WORTH = 0.85             # a screen that promises less than that saves nothing for sure
 
 
@@ -80,11 +83,15 @@ class EightBits:
         self.database = quantise(index.fc7, self.centre, np.int8, LARGEST_CODE, 0, threads)
         _, squares, errors, _ = self.database.measures
         self.longest = float((np.sqrt(squares) + errors).max())
+        self.products = np.empty(0, np.int32)
 
     @staticmethod
-    def cost(queries: int, units: int) -> float:
-        """What the screen takes, building included, in bare float32 products of the same size."""
-        return 0.4 + 600 / queries
+    def cost(count: int, queries: np.ndarray, rows: np.ndarray, share: float) -> float:
+        """What the screen takes, building included, in bare float32 products of the same size: for `count` queries.
+
+        queries (B, d), rows (n, d): some to be timed. share: of the database, that a list is long.
+        """
+        return eight_bit.time_ratio(queries, rows) + BOUNDS_COST + 600 / count
 
     @staticmethod
     def fits(index) -> bool:
@@ -94,7 +101,7 @@ class EightBits:
     def candidates(self, queries: np.ndarray, top_k: int, threads: int | None = None) -> np.ndarray:
         """(B, N) bool: the entries that may be among the `top_k` nearest of each query (B, d) float32."""
         asked = quantise(queries, self.centre, np.uint8, self.offset - 1, self.offset, threads)
-        products = np.empty((len(queries), len(self.database.codes)), np.int32)
+        products = self._room(len(queries), len(self.database.codes))
         eight_bit.products(asked.codes, self.database.codes, products)
         _, squares, errors, _ = asked.measures
         slack = ROUNDING * (np.sqrt(squares) + errors + self.longest)
@@ -107,6 +114,13 @@ class EightBits:
 
         map_blocks(work, len(queries), QUERIES_PER_TASK, threads)
         return mask
+
+    def _room(self, *shape):
+        """Memory for products, the same for every block: the system clears new memory first."""
+        size = math.prod(shape)
+        if self.products.size < size:
+            self.products = np.empty(size, np.int32)
+        return self.products[:size].reshape(shape)
 
 
 class Directions:
@@ -123,9 +137,10 @@ class Directions:
         self.margin = (self.directions.shape[1] + 8) * UNIT
 
     @staticmethod
-    def cost(queries: int, units: int) -> float:
-        """What the screen takes, building included, in bare float32 products of the same size."""
-        return 0.15 + DIRECTIONS / units + 3 * DIRECTIONS / queries
+    def cost(count: int, queries: np.ndarray, rows: np.ndarray, share: float) -> float:
+        """As of EightBits. It ranks the entries with the smallest bounds first."""
+        first = (PAIR_COST + LIST_COST) * share
+        return 2 * BOUNDS_COST + DIRECTIONS / queries.shape[1] + 3 * DIRECTIONS / count + first
 
     @staticmethod
     def fits(index) -> bool:
@@ -194,14 +209,13 @@ def choose_screen(query_fc7: np.ndarray, blocks: list[np.ndarray], index, top_k:
     """
     if len(query_fc7) * len(index) * query_fc7.shape[1] < SMALLEST_WORK:
         return None
-    sample = index.sample(SAMPLE_ROWS)
+    sample, share = index.sample(SAMPLE_ROWS), top_k / len(index)
     queries = np.asarray(query_fc7[blocks[len(blocks) // 2]], np.float32)
-    sample_top_k = -(-top_k * len(sample) // len(index))
     costs = {}
     for screen in (screen for screen in (Directions, EightBits) if screen.fits(index)):
-        costs[screen] = screen.cost(*query_fc7.shape)
+        costs[screen] = screen.cost(len(query_fc7), queries, sample.rows(slice(None)), share) + LIST_COST * share
         if costs[screen] < WORTH:
-            found = screen(sample, threads).candidates(queries, sample_top_k, threads)
+            found = screen(sample, threads).candidates(queries, -(-top_k * len(sample) // len(index)), threads)
             costs[screen] += min(UNION_COST * found.any(axis=0).mean(), PAIR_COST * found.mean())
     best = min(costs, key=costs.get)
     return best(index, threads) if costs[best] < WORTH else None
@@ -209,7 +223,7 @@ def choose_screen(query_fc7: np.ndarray, blocks: list[np.ndarray], index, top_k:
 
 def centre_of(fc7: np.ndarray) -> np.ndarray:
     """Mean of some rows, (d,) float64: distances stay as they are when it is taken from all rows."""
-    return np.asarray(fc7[evenly(len(fc7), CENTRE_ROWS)], np.float64).mean(axis=0)
+    return fc7[evenly(len(fc7), CENTRE_ROWS)].mean(axis=0, dtype=np.float64)
 
 
 def alike(queries: np.ndarray, count: int) -> list[np.ndarray]:

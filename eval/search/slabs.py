@@ -13,17 +13,17 @@ from search.fine_block import (
     nearest_exactly,
     nearest_roughly,
     pool_sizes,
-    product_error,
     rank_block,
     rank_pairs,
     squared_error,
     union_of,
 )
+from search.products import product_error
 
 LARGE_BYTES = 1 << 30       # of float32 rows that are taken at once
 SLAB_BYTES = 1 << 29        # of those of a slab
 MOST_KEPT = 4               # times the list's length: more candidates of a query are decided before the next slab
-PAIRS_SHARE = 0.3           # of a block's products: with fewer wanted, a product of matrices makes too many others
+PAIRS_SHARE = 0.25          # of a block's products: with fewer wanted, a product of matrices makes too many others
 FEW_QUERIES = 3             # gathering rows for a product of matrices takes longer than their own products
 QUERIES_PER_TASK = 32
 QUERIES_PER_PRODUCT = 1024

@@ -9,7 +9,7 @@ from search import slabs
 from search.coarse import CodeIndex
 from search.codes import pack
 from search.fine import Fc7Index, exhaustive, hierarchical
-from search.fine_block import pair_products
+from search.products import pair_products
 
 
 def features_of(kind, count, dimension, rng):

@@ -190,3 +190,12 @@ def test_the_time_of_compiling_is_no_time_of_a_search():
     whole = time.perf_counter() - started
     assert result == 10
     assert 0 <= seconds < whole / 2   # all but compiling takes microseconds
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_hundred_queries_are_shared_out(monkeypatch, threads):
+    """Fewer than a task's worth, of a database that is worth a thread each."""
+    monkeypatch.setattr(coarse, "ENTRIES_PER_PART", 1 << 10)
+    rng = np.random.default_rng(0)
+    database, queries = rng.random((5000, 20)) < 0.5, rng.random((100, 20)) < 0.5
+    assert_same_search(CodeIndex(pack(database)), queries, database, 50, threads)
