@@ -6,7 +6,7 @@ within a Hamming radius, then fills up in Hamming order if the pool is smaller t
 The order is that of float64 arithmetic, equal distances keep database order (fine_block.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ QUERIES_PER_BLOCK = 1024
 AS_THEY_ARE = (np.dtype(np.float16), np.dtype(np.float32))  # what compiled loops read
 RELEASED_ROWS = 1 << 16     # of a file are given back to the system now and then
 QUERIES_PER_PASS = 16384    # over a database that is larger than memory
+FIRST_QUERIES = 32          # whose pools are looked at to judge how many of them memory allows
+PAIRS_PER_BLOCK = 1 << 22   # of queries and members of their pools: each takes some 40 bytes
 QUERIES_PER_GROUP = 500     # with like codes, searched together so that their pools overlap
 
 
@@ -115,13 +117,14 @@ def exhaustive(query_fc7: np.ndarray, index: Fc7Index, top_k: int, threads: int 
     if screen is None and is_large(*index.fc7.shape):
         return _search_large(query_fc7, index, top_k, threads)
     if screen is None:
-        blocks = block_slices(len(query_fc7), query_block(len(index)))
-        return _search(query_fc7, index, top_k, threads, "exhaustive fc7 search", blocks, lambda rows: None)
+        blocks = ((rows, None) for rows in block_slices(len(query_fc7), query_block(len(index))))
+        return _search(query_fc7, index, top_k, threads, "exhaustive fc7 search", blocks)
 
     def candidates(rows):
         return rows_of(screen.candidates(np.asarray(query_fc7[rows], np.float32), top_k, threads), threads)
 
-    result = _search(query_fc7, index, top_k, threads, "exhaustive fc7 search", alike_blocks, candidates)
+    result = _search(query_fc7, index, top_k, threads, "exhaustive fc7 search",
+                     ((rows, candidates(rows)) for rows in alike_blocks))
     result.pool[:] = len(index)
     return result
 
@@ -142,8 +145,8 @@ def hierarchical(query_fc7: np.ndarray, index: Fc7Index, top_k: int, code_index:
             return code_index.pools(query_codes[rows], radius[rows], threads)
         return [np.flatnonzero(known < limit) for known, limit in zip(hamming[rows], radius[rows])]
 
-    blocks = like_queries(query_codes, query_block(len(index)))
-    result = _search(query_fc7, index, top_k, threads, "two-stage search", blocks, pools)
+    blocks = with_pools(like_queries(query_codes), pools)
+    result = _search(query_fc7, index, top_k, threads, "two-stage search", blocks)
     fill(result, ids[:, :top_k])
     return result
 
@@ -162,8 +165,8 @@ def query_block(database: int) -> int:
     return max(1, min(QUERIES_PER_BLOCK, BLOCK_BYTES // (4 * database)))
 
 
-def like_queries(query_codes: np.ndarray, most: int) -> list[np.ndarray]:
-    """Blocks (index arrays) of at most `most` queries with like codes: their pools overlap, so their union is small.
+def like_queries(query_codes: np.ndarray) -> list[np.ndarray]:
+    """Groups (index arrays) of queries with like codes: their pools overlap, so their union is small.
 
     Queries are grouped by the nearest of a few codes taken evenly from among them.
     """
@@ -171,7 +174,19 @@ def like_queries(query_codes: np.ndarray, most: int) -> list[np.ndarray]:
     pivots = CodeIndex(query_codes[evenly(len(query_codes), groups)])
     group = pivots.search(query_codes, 1)[0][:, 0]
     members = [np.flatnonzero(group == g) for g in range(pivots.count)]
-    return [rows[part] for rows in members for part in block_slices(len(rows), most)]
+    return [rows for rows in members if len(rows)]
+
+
+def with_pools(groups: list[np.ndarray], pools: Callable) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """(rows, pools(rows)) of the queries of each group, as many at once as memory allows by the pools before."""
+    size = FIRST_QUERIES
+    for group in groups:
+        while len(group):
+            rows, group = group[:size], group[size:]
+            found = pools(rows)
+            yield rows, found
+            mean = sum(map(len, found)) / len(found)
+            size = int(np.clip(PAIRS_PER_BLOCK / max(1.0, mean), 1, QUERIES_PER_GROUP))
 
 
 def check_search(query_fc7: np.ndarray, index: Fc7Index, top_k: int):
@@ -192,17 +207,19 @@ def _search_large(query_fc7, index, top_k, threads):
     return FineResult(ids, euclidean, np.full(len(query_fc7), len(index)), off)
 
 
-def _search(query_fc7, index, top_k, threads, title, blocks, pools):
-    """Rank block by block; `pools(rows)` gives the candidates of each query, ascending ids, or None for all."""
+def _search(query_fc7, index, top_k, threads, title, blocks):
+    """Rank block by block. blocks: (rows, the candidates of each query, ascending ids, or None for all)."""
     check_search(query_fc7, index, top_k)
     count = len(query_fc7)
     result = FineResult(np.zeros((count, top_k), np.int32), np.full((count, top_k), np.nan, np.float32),
                         np.full(count, len(index)), np.zeros(count))
     query_norms = squared_norms(query_fc7, "query fc7")
-    for rows in tqdm(blocks, desc=title, unit="block", delay=2, leave=False, disable=None):
-        queries = np.asarray(query_fc7[rows], np.float32)
-        found = rank(queries, query_norms[rows], index, pools(rows), top_k, threads)
-        for kept, ranked in zip((result.ids, result.euclidean, result.pool, result.off), found):
-            kept[rows] = ranked
-        release(index.fc7)
+    with tqdm(total=count, desc=title, unit="query", delay=2, leave=False, disable=None) as bar:
+        for rows, pools in blocks:
+            queries = np.asarray(query_fc7[rows], np.float32)
+            found = rank(queries, query_norms[rows], index, pools, top_k, threads)
+            for kept, ranked in zip((result.ids, result.euclidean, result.pool, result.off), found):
+                kept[rows] = ranked
+            release(index.fc7)
+            bar.update(len(queries))
     return result

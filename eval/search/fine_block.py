@@ -10,10 +10,9 @@ import numpy as np
 
 from basics.rows import map_blocks
 from search import kernels
-from search.products import ERROR_PAIRS, pair_products, product_error, relative_error, squared_distances
+from search.products import ERROR_PAIRS, pair_products, product_error, readable, relative_error
 
 QUERIES_PER_TASK = 32
-MANY_DOUBTFUL = 0.1         # of a list: with more of them, sorting it anew takes less time than mending the order
 GATHER_SHARE = 0.4          # a block whose pools cover less of the database multiplies only the covered rows
 
 
@@ -141,13 +140,7 @@ def nearest_exactly(products, norms, chosen, top_k, error, query, query_norm, ga
     where nothing cancels.
     """
     squared = query_norm + norms - 2 * products.astype(np.float64)
-    order = np.argsort(squared)     # equal ones are doubtful, and put in order below
-    doubtful = kernels.doubtful_places(squared, order, squared_error(error, norms))
-    if len(doubtful):
-        squared[doubtful] = squared_distances(gallery, chosen[doubtful], query[None], np.zeros(len(doubtful), np.int64))
-    if len(doubtful) > MANY_DOUBTFUL * len(order):
-        order = np.argsort(squared, kind="stable")
-    elif len(doubtful):
-        kernels.sort_nearly_sorted(order, squared)
+    off = squared_error(error, norms)
+    order = kernels.decide(squared, np.argsort(squared), off, readable(gallery), chosen, query)
     order = order[:top_k]
     return chosen[order], squared[order]

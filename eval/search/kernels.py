@@ -26,10 +26,10 @@ from basics.program import EvalError  # noqa: E402
 
 try:
     from llvmlite import ir
-    from numba import njit, uint64, void
+    from numba import njit, uint16, uint64, void
     from numba.core import cgutils
     from numba.core.event import TimingListener, install_listener
-    from numba.extending import intrinsic
+    from numba.extending import intrinsic, overload
 except ImportError as error:
     raise EvalError(f"numba, which compiles the searches, cannot be used ({error}): `make setup` installs what eval/ "
                     "needs, or install the versions of requirements.txt") from None
@@ -42,6 +42,7 @@ AT_ONCE = 16      # such queries
 BINS = 4096       # of a histogram of real numbers
 STRIDE = 16       # of the real numbers from which a first limit is estimated
 UNITS = 1024      # of fc7 multiplied at once: so much of a block's queries stays in the second cache
+MANY_DOUBTFUL = 0.1     # of a list: with more of them, sorting it anew takes less time than mending the order
 SIGMAS = 2.5      # of the number of sampled entries: how much wider a first radius is than the sample says
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
@@ -799,6 +800,21 @@ def widen(row, bits, activations):
         activations[j] *= np.float32(2.0 ** 112)
 
 
+def floats_of(row, bits, activations):
+    """A row (d,) of fc7 as float32: itself, or in `activations` if it is one of float16, given as uint16 (`widen`)."""
+
+
+@overload(floats_of, inline="always")
+def _floats_of(row, bits, activations):
+    if row.dtype != uint16:
+        return lambda row, bits, activations: row
+
+    def widened(row, bits, activations):
+        widen(row, bits, activations)
+        return activations[:len(row)]
+    return widened
+
+
 @approximate
 def add_products(row, queries, pairs, query_of, products):
     """Add what some units of a row (u,) float32 give to its products with some queries.
@@ -829,26 +845,17 @@ def add_products(row, queries, pairs, query_of, products):
 
 @compiled
 def pair_products(rows, wanted, starts, queries, pairs, query_of, products):
-    """Products of rows (N, d) float32: `add_products`, the pairs of row wanted[i] are pairs[starts[i]:starts[i + 1]].
+    """Products of rows (N, d): `add_products`, the pairs of row wanted[i] are pairs[starts[i]:starts[i + 1]].
 
     queries (parts, Q, at least UNITS): UNITS units of each query in a part. products: 0 before.
     """
-    for part in range(len(queries)):
-        begin, end = part * UNITS, min((part + 1) * UNITS, rows.shape[1])
-        for i in range(len(wanted)):
-            add_products(rows[wanted[i]][begin:end], queries[part], pairs[starts[i]:starts[i + 1]], query_of, products)
-
-
-@compiled
-def pair_products_of_halves(rows, wanted, starts, queries, pairs, query_of, products):
-    """`pair_products` of rows of float16, given as uint16."""
     bits = np.empty(min(UNITS, rows.shape[1]), np.uint32)
     activations = bits.view(np.float32)
     for part in range(len(queries)):
         begin, end = part * UNITS, min((part + 1) * UNITS, rows.shape[1])
         for i in range(len(wanted)):
-            widen(rows[wanted[i]][begin:end], bits, activations)
-            add_products(activations[:end - begin], queries[part], pairs[starts[i]:starts[i + 1]], query_of, products)
+            row = floats_of(rows[wanted[i]][begin:end], bits, activations)
+            add_products(row, queries[part], pairs[starts[i]:starts[i + 1]], query_of, products)
 
 
 @approximate
@@ -863,19 +870,31 @@ def squared_difference(row, query):
 
 @compiled
 def squared_distances(rows, row_of, queries, query_of, squared):
-    """`squared_difference` of pairs (P,), rows (N, d) float32 with queries (Q, d), into squared (P,) float64."""
-    for pair in range(len(row_of)):
-        squared[pair] = squared_difference(rows[row_of[pair]], queries[query_of[pair]])
-
-
-@compiled
-def squared_distances_of_halves(rows, row_of, queries, query_of, squared):
-    """`squared_distances` of rows of float16, given as uint16."""
+    """`squared_difference` of pairs (P,), rows (N, d) with queries (Q, d), into squared (P,) float64."""
     bits = np.empty(rows.shape[1], np.uint32)
     activations = bits.view(np.float32)
     for pair in range(len(row_of)):
-        widen(rows[row_of[pair]], bits, activations)
-        squared[pair] = squared_difference(activations, queries[query_of[pair]])
+        row = floats_of(rows[row_of[pair]], bits, activations)
+        squared[pair] = squared_difference(row, queries[query_of[pair]])
+
+
+@compiled
+def decide(squared, order, off, rows, row_of, query):
+    """The order (n,) of squared distances of a query (d,) and the rows row_of (n,) of `rows` (N, d).
+
+    squared (n,) float64 may be off by `off`, and `order` is theirs. What that leaves in doubt gets its
+    `squared_difference`, in place; equal distances then stand as they do in `squared`.
+    """
+    doubtful = doubtful_places(squared, order, off)
+    bits = np.empty(rows.shape[1], np.uint32)
+    activations = bits.view(np.float32)
+    for place in doubtful:
+        squared[place] = squared_difference(floats_of(rows[row_of[place]], bits, activations), query)
+    if len(doubtful) > MANY_DOUBTFUL * len(order):
+        return np.argsort(squared, kind="mergesort")
+    if len(doubtful) > 0:
+        sort_nearly_sorted(order, squared)
+    return order
 
 
 @compiled

@@ -4,8 +4,6 @@ Products are float32, whose sums round; `relative_error` measures by how much, a
 by `squared_distances` in float64.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from basics.rows import map_blocks, release
@@ -29,11 +27,10 @@ def pair_products(queries: np.ndarray, fc7: np.ndarray, query_of: np.ndarray, ro
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))
     wanted, starts = ordered[starts], np.append(starts, len(pairs))
     products = np.zeros(len(pairs), np.float32)
-    kernel, rows = compiled_for(fc7, kernels.pair_products, kernels.pair_products_of_halves)
-    parts = parts_of(queries)
+    rows, parts = readable(fc7), parts_of(queries)
 
     def work(part):
-        kernel(rows, wanted[part], starts[part.start:part.stop + 1], parts, pairs, query_of, products)
+        kernels.pair_products(rows, wanted[part], starts[part.start:part.stop + 1], parts, pairs, query_of, products)
         release(fc7)
 
     map_blocks(work, len(wanted), ROWS_PER_TASK, threads)
@@ -60,14 +57,13 @@ def squared_distances(fc7: np.ndarray, row_of: np.ndarray, queries: np.ndarray, 
     As sums of squared differences, where nothing cancels: whatever is decided by float64 is decided by these.
     """
     squared = np.empty(len(row_of))
-    kernel, rows = compiled_for(fc7, kernels.squared_distances, kernels.squared_distances_of_halves)
-    kernel(rows, row_of, queries, query_of, squared)
+    kernels.squared_distances(readable(fc7), row_of, queries, query_of, squared)
     return squared
 
 
-def compiled_for(fc7: np.ndarray, kernel: Callable, kernel_of_halves: Callable) -> tuple[Callable, np.ndarray]:
-    """(the one of two kernels that reads fc7 (N, d) float32 or float16, the rows that it takes)."""
-    return (kernel_of_halves, fc7.view(np.uint16)) if fc7.dtype == np.float16 else (kernel, fc7)
+def readable(fc7: np.ndarray) -> np.ndarray:
+    """fc7 (N, d) float32 or float16 as the kernels take it: numba has no float16 of its own."""
+    return fc7.view(np.uint16) if fc7.dtype == np.float16 else fc7
 
 
 def product_error(queries: np.ndarray, gallery: np.ndarray, products: np.ndarray) -> float:

@@ -77,22 +77,24 @@ def test_a_nearly_sorted_order_is_mended(kind):
     assert np.array_equal(order, np.argsort(values, kind="stable"))
 
 
-@pytest.mark.parametrize("share", [0, 2], ids=["sorted anew", "mended"])
-def test_what_float32_does_not_decide_is_decided_by_float64(monkeypatch, share):
-    """Distances that differ in the eighth digit, and equal ones, which keep database order."""
-    monkeypatch.setattr(fine_block, "MANY_DOUBTFUL", share)
+@pytest.mark.parametrize("other", [0, 2000], ids=["sorted anew", "mended"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_what_float32_does_not_decide_is_decided_by_float64(other, dtype):
+    """Distances that differ in the eighth digit, and equal ones, which keep database order. other: far rows beside."""
     rng = np.random.default_rng(1)
     query = np.full(64, 30, np.float32)
     gallery = (query + rng.normal(0, 1, (200, 64))).astype(np.float32)
     gallery[100:150] = gallery[:50]
     gallery[150:, 0] = gallery[:50, 0] + np.float32(1e-5)
     gallery[150:, 1:] = gallery[:50, 1:]
+    far = query + np.linspace(5, 500, other)[:, None]
+    gallery = np.concatenate([gallery, far]).astype(dtype)
     norms = (gallery.astype(np.float64) ** 2).sum(axis=1)
     squared = ((gallery.astype(np.float64) - query) ** 2).sum(axis=1)
-    products = gallery @ query
+    products = gallery.astype(np.float32) @ query
     norm = float(query.astype(np.float64) @ query)
     error = np.abs(products - gallery.astype(np.float64) @ query).max() / np.sqrt(norms.min())
-    ids, found = fine_block.nearest_exactly(products, norms, np.arange(200), 120, error, query, norm, gallery)
+    ids, found = fine_block.nearest_exactly(products, norms, np.arange(len(gallery)), 120, error, query, norm, gallery)
     assert np.array_equal(ids, np.argsort(squared, kind="stable")[:120])
     assert np.allclose(found, squared[ids], rtol=1e-3)
 
