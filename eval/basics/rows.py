@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 LARGE_FILE = 1 << 30     # bytes
+RELEASED_ROWS = 1 << 16
 
 
 def default_threads() -> int:
@@ -38,6 +39,12 @@ def release(array: np.ndarray):
     mapped = getattr(array, "_mmap", None)
     if mapped is not None and len(mapped) >= LARGE_FILE and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def release_sometimes(array: np.ndarray, row: int):
+    """`release` for a loop over all rows in blocks, at `row`: after every RELEASED_ROWS of them."""
+    if row % RELEASED_ROWS == 0:
+        release(array)
 
 
 def map_blocks(work: Callable, count: int, block: int, threads: int | None = None, title: str | None = None) -> list:

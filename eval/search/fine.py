@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from basics.program import EvalError
-from basics.rows import block_slices, evenly, map_blocks, release
+from basics.rows import block_slices, evenly, map_blocks, release, release_sometimes
 from search.coarse import CodeIndex, check_top_k
 from search.fine_block import rows_of
 from search.products import ROWS_PER_TASK
@@ -23,7 +23,6 @@ from search.slabs import is_large, rank, rank_all
 BLOCK_BYTES = 1 << 27       # of float32 products held at once
 QUERIES_PER_BLOCK = 1024
 AS_THEY_ARE = (np.dtype(np.float16), np.dtype(np.float32))  # what compiled loops read
-RELEASED_ROWS = 1 << 16     # of a file are given back to the system now and then
 QUERIES_PER_PASS = 16384    # over a database that is larger than memory
 FIRST_QUERIES = 32          # whose pools are looked at to judge how many of them memory allows
 PAIRS_PER_BLOCK = 1 << 22   # of queries and members of their pools: each takes some 40 bytes
@@ -92,8 +91,7 @@ def squared_norms(fc7: np.ndarray, what: str) -> np.ndarray:
     def work(rows):
         block = np.asarray(fc7[rows], np.float32)
         squares = np.einsum("nd,nd->n", block, block, dtype=np.float64)
-        if rows.start % RELEASED_ROWS == 0:
-            release(fc7)
+        release_sometimes(fc7, rows.start)
         return squares
 
     norms = np.concatenate(map_blocks(work, len(fc7), 1024, title=f"norms of {what}"))

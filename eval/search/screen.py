@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from basics.rows import block_slices, evenly, map_blocks, release
+from basics.rows import block_slices, evenly, map_blocks, release, release_sometimes
 from search import eight_bit, kernels
 from search.fine_block import rows_of
 from search.slabs import rank
@@ -64,6 +64,7 @@ def quantise(fc7: np.ndarray, centre: np.ndarray, dtype: type, largest: int, off
     def work(rows):
         block = np.asarray(fc7[rows], np.float32)
         kernels.quantise(block, centre, largest, codes[rows], offset, *(measure[rows] for measure in measures))
+        release_sometimes(fc7, rows.start)
 
     map_blocks(work, len(fc7), ROWS_PER_TASK, threads)
     release(fc7)
@@ -159,6 +160,7 @@ class Directions:
             squares[rows] = np.einsum("nd,nd->n", block, block)
             left = squares[rows] - np.einsum("nk,nk->n", along, along)
             rests[rows] = np.sqrt(np.maximum(left, 0) + FLOAT64_ROUNDING * squares[rows])
+            release_sometimes(fc7, rows.start)
 
         map_blocks(work, len(fc7), ROWS_PER_TASK, threads)
         release(fc7)
