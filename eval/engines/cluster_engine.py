@@ -4,16 +4,16 @@ Each question goes to one copy of every shard. For an actor that ended, or is si
 comes back is merged only where it covers the database (merging.py), and everything ends by a deadline.
 """
 
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from basics.program import EvalError
-from basics.rows import block_slices
+from basics.rows import map_blocks
 from engines.asking import Queries, Reply, Request
 from engines.copies import Copies, Place, fault_of
 from engines.merging import covering, known_distances, merge_fine, merge_nearest
@@ -135,10 +135,9 @@ class ClusterEngine(Engine):
         return Lists(nearest, radius, result, {"coarse": 0.0, "fine": asking}, hamming)
 
     def _blocks(self, title, count, top_k, work: Callable):
-        """[work(rows)] of blocks of queries whose lists fit memory, with progress."""
+        """[work(rows)] of blocks of queries whose lists fit memory, with progress. Two small ones at once: longer."""
         size = max(1, min(QUERIES_PER_BLOCK, LIST_BYTES // (9 * top_k)))
-        return [work(rows) for rows in tqdm(block_slices(count, size), desc=title, unit="block", delay=2, leave=False,
-                                            disable=None)]
+        return map_blocks(work, count, size, 1, title)
 
     def _ask_again(self, queries: Queries, request: Request):
         """(replies, a function that asks the shards for exact distances of pairs)."""
@@ -156,15 +155,16 @@ class ClusterEngine(Engine):
     def _exact(self, queries, places, rows):
         """Squared distances (P,) float64 of pairs; each shard is asked for those of its own rows."""
         squared = np.full(len(rows), np.nan)
-        requests, parts = {}, {}
+        requests, parts, limit = {}, {}, self._limit(len(queries.fc7))
         for number in range(len(self.manifest.shards)):
             start, stop = self.manifest.rows(number)
             mine = np.flatnonzero((rows >= start) & (rows < stop))
             if len(mine):
                 parts[number] = mine
                 used, local = np.unique(places[mine], return_inverse=True)
-                requests[number] = (Queries(None, queries.fc7[used]), Request(exact=(local, rows[mine])))
-        for number, reply in self._answers(requests, self._limit(len(queries.fc7))).items():
+                asked = Request(exact=(local, rows[mine]))
+                requests[number] = question_of(Queries(None, queries.fc7[used]), asked, limit)
+        for number, reply in self._answers(requests, limit).items():
             squared[parts[number]] = reply.exact
         if np.isnan(squared).any():
             raise EvalError("distances that were asked for again did not come: ask once more")
@@ -176,7 +176,7 @@ class ClusterEngine(Engine):
             limit = self._limit(len(queries.codes))
         if isinstance(queries, Queries) and limit > GIVE_UP_S:
             queries = self.ray.put(queries)
-        asked = dict.fromkeys(range(len(self.manifest.shards)), (queries, request))
+        asked = dict.fromkeys(range(len(self.manifest.shards)), question_of(queries, request, limit))
         return covering(list(self._answers(asked, limit).values()), self.manifest.name, self.count)
 
     def _limit(self, size):
@@ -223,7 +223,10 @@ class ClusterEngine(Engine):
         course.since, course.ping = time.monotonic(), None
         course.not_before = course.since + AGAIN_S
         try:
-            references[self.copies.handles[place].reply.remote(*question)] = place
+            actor = self.copies.handles[place]
+            reference = actor.reply_packed.remote(question) if isinstance(question, bytes) else \
+                actor.reply.remote(*question)
+            references[reference] = place
         except self.ray.exceptions.RayError as error:
             course.fault = fault_of(error)
 
@@ -232,7 +235,8 @@ class ClusterEngine(Engine):
         if course.reply is not None:
             return
         try:
-            course.reply = self.ray.get(reference, timeout=PING_S)
+            reply = self.ray.get(reference, timeout=PING_S)
+            course.reply = pickle.loads(reply) if isinstance(reply, bytes) else reply
         except self.ray.exceptions.RayActorError as error:
             course.fault = fault_of(error)
             self.copies.is_silent(place)
@@ -267,6 +271,13 @@ class ClusterEngine(Engine):
         start, stop = self.manifest.rows(course.shard)
         return (f"shard {course.shard} (rows {start:,} to {stop:,}) did not answer within {limit:.0f} s "
                 f"({len(course.asked)} attempts; {course.fault}): make cluster-status CLUSTER={self.address}")
+
+
+def question_of(queries: Queries, request: Request, limit: float) -> bytes | tuple:
+    """What an actor is asked. A short question is pickled here, once for all shards: Ray would do it for each."""
+    if limit > GIVE_UP_S:
+        return queries, request
+    return pickle.dumps((queries, request), pickle.HIGHEST_PROTOCOL)
 
 
 def joined(parts: list[FineResult]) -> FineResult:
