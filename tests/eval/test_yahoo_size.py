@@ -1,6 +1,9 @@
 """bench_yahoo1m.py: made-up features in the paper's largest size, here in a small one."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,3 +91,17 @@ def test_links_to_features_keep_what_they_have(tmp_path):
     before = link.read_bytes()
     write_features(tmp_path / "a", Recipe(database=3000, queries=300, bits=24, units=48, seed=1))
     assert link.read_bytes() == before != (tmp_path / "a/train/fc7.npy").read_bytes()
+
+
+def test_a_child_is_not_charged_with_what_this_process_once_had(tmp_path):
+    """Writing gigabytes of features must not stand in the table as the memory of a search."""
+    (tmp_path / "nothing.py").write_text("")
+    (tmp_path / "results.json").write_text("{}")
+    code = ("import sys; sys.path.insert(0, sys.argv[1])\n"
+            "from pathlib import Path; import numpy as np; import bench_yahoo1m\n"
+            "np.ones(1 << 26).sum()      # 512 MiB\n"
+            "bench_yahoo1m.PROGRAM = Path('nothing.py')\n"
+            "print(bench_yahoo1m.evaluate(Path('features'), Path('.'), 'bcs')['resident_gib'])")
+    done = subprocess.run([sys.executable, "-c", code, Path(bench_yahoo1m.__file__).parent], cwd=tmp_path, text=True,
+                          capture_output=True, check=True)
+    assert float(done.stdout) < 0.3
