@@ -408,7 +408,7 @@ yahoo1m-size: .venv/.requirements  ## the paper's largest experiment in its size
 test: $(CAFFE_READY) .venv/.test  ## all tests; sets up what they need, Caffe build included
 	@$(PYTHON) -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile tests $(PYTEST_OPTIONS)
 
-test-cluster: $(CAFFE_READY) .venv/.test  ## extraction and search on a cluster of this machine while its nodes are killed and stopped
+test-cluster: $(CAFFE_READY) .venv/.test  ## extraction and search on a cluster of this machine while its nodes are killed and stopped: about 5 minutes
 	@$(PYTHON) -m pytest -q tests/cluster/trial_extract.py
 	@$(PYTHON) tests/cluster/trial.py
 

@@ -79,14 +79,16 @@ def test_the_driver_is_killed_and_goes_on_from_the_parts_that_are_there(trained,
     assert json.loads(Path("features/test/meta.json").read_text())["count"] == TEST_IMAGES
 
 
-def test_a_lost_head_ends_in_a_sentence_and_loses_no_part(trained, two_nodes):
-    cluster, _ = two_nodes
+def test_a_lost_cluster_ends_in_a_sentence_and_loses_no_part(trained, two_nodes):
+    """Head and nodes: with the head alone gone, the workers that are there go on, and may make all parts."""
+    cluster, nodes = two_nodes
     process, folder = extract_on(cluster.address, parts=PARTS), Path("features/test.parts")
     while not list(folder.glob("part-*-of-?????")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     lost = time.monotonic()
-    cluster.kill(int(re.search(r"process (\d+)", cluster.said)[1]))
+    for first in (int(re.search(r"process (\d+)", cluster.said)[1]), *nodes):
+        cluster.kill(first)
     status, said = outcome(process)
     assert status == 1
     assert "has had no head or no node for 20 s: start it again. The same command goes on" in said
