@@ -10,7 +10,7 @@ import ray
 
 from basics.program import EvalError
 from basics.rows import default_threads
-from engines.asking import Queries, Reply, Request, reply_of
+from engines.asking import Queries, Reply, Request, reply_of, warm
 from engines.shards import Shard, load_shard, read_manifest
 
 AT_ONCE = 2     # requests that a shard works on; others wait
@@ -42,7 +42,9 @@ class ShardActor:
                 if manifest.name != self.name:
                     raise EvalError(f"{self.directory} holds other shards ({manifest.name}) than are asked "
                                     f"({self.name}): copy them to this node again")
-                self.shard = load_shard(self.directory, manifest, self.number)
+                shard = load_shard(self.directory, manifest, self.number)
+                warm(shard)
+                self.shard = shard
             except (EvalError, OSError) as error:
                 raise EvalError(f"node {ray.util.get_node_ip_address()} cannot load shard {self.number}: {error}") \
                     from None

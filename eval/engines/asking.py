@@ -8,6 +8,8 @@ from engines.shards import Shard
 from search.fine import exhaustive, hierarchical
 from search.products import squared_distances
 
+WARM = 10       # entries of a list that nobody asked for
+
 
 @dataclass(frozen=True, eq=False)
 class Queries:
@@ -70,6 +72,17 @@ def reply_of(shard: Shard, queries: Queries, request: Request) -> Reply:
     if request.exact:
         found["exact"] = exact_of(shard, queries, *request.exact)
     return Reply(shard.manifest, shard.start, shard.stop, **found)
+
+
+def warm(shard: Shard):
+    """Ask one question of every kind, so that what is compiled first is compiled, or read from disk, by then."""
+    index = shard.code_index
+    few = min(WARM, index.count)
+    codes = np.zeros((1, index.words), index.word_dtype)
+    fc7 = np.zeros((1, shard.fc7_index.fc7.shape[1]), np.float32) if shard.fc7_index else None
+    radius = int(index.search(codes, few)[1][0, -1]) + 1        # so that there is a pool
+    reply_of(shard, Queries(codes, fc7), Request(nearest=few, distances=True, fine=few if shard.fc7_index else 0,
+                                                 radius=radius, settled=True))
 
 
 def fine_of(shard: Shard, queries: Queries, request: Request, hamming: np.ndarray | None):

@@ -12,7 +12,7 @@ from engines.shards import Manifest
 from nodes.address import Address
 from nodes.connect import RESOURCE, SHARE
 
-LOAD_S = 120.0      # for all actors together: files are read and checked
+LOAD_S = 600.0      # for all actors together: files are read and checked, on a new node loops are compiled
 MOST_COPIES = 2     # unless asked otherwise
 RENEW_S = 10.0
 LOOK_S = 0.2        # between two looks for copies that were silent

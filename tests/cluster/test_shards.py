@@ -8,6 +8,7 @@ import pytest
 from shard_cases import in_shards, one_machine, same, tied_split, two_stage
 
 from basics.program import EvalError
+from engines import asking
 from engines.asking import Queries, Request, reply_of
 from engines.merging import ShortAnswer, covering, merge_nearest
 from engines.shards import check_origin, cut, load_shard, read_manifest
@@ -128,3 +129,14 @@ def test_fc7_can_be_kept_as_float16(tmp_path):
     manifest, _ = cut(split, tmp_path / "shards", 2, "float16")
     assert manifest.fc7 == {"units": 24, "dtype": "float16"}
     assert load_shard(tmp_path / "shards", manifest, 0).fc7_index.fc7.dtype == np.float16
+
+
+@pytest.mark.parametrize("kind", ["whole", "spread"])
+def test_a_shard_is_warmed_by_a_question_of_every_kind(tmp_path, monkeypatch, kind):
+    """Loops that are compiled within somebody's question may take longer than it is given: on a new node a minute."""
+    _, shards = in_shards(tied_split(tmp_path, 300, kind=kind), tmp_path / "shards", 2)
+    found, reply = [], asking.reply_of
+    monkeypatch.setattr(asking, "reply_of", lambda *question: found.append(reply(*question)))
+    asking.warm(shards[1])
+    assert found[0].fine[2][0] >= asking.WARM
+    assert all(part is not None for part in (found[0].nearest, found[0].distances, found[0].squared))
