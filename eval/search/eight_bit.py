@@ -2,13 +2,11 @@
 
 import ctypes
 import ctypes.util
-import time
 from functools import cache
 
 import numpy as np
 
 NAMES = ("libdnnl.so.3", "libdnnl.so.2")
-TIMED = 3       # times
 FIXED = ctypes.byref(ctypes.c_int32(0))   # the offset added to every product
 
 
@@ -58,23 +56,3 @@ def products(left: np.ndarray, right: np.ndarray, result: np.ndarray):
     Call it only where `product_function` gives one, with at most `largest_left` of it on the left.
     """
     _call(product_function(), left, right, result)
-
-
-def time_ratio(queries: np.ndarray, rows: np.ndarray) -> float:
-    """What a product of 8-bit matrices takes, over that of queries (B, d) and rows (n, d) float32: timed.
-
-    It depends on the processor's instructions and on the two libraries.
-    """
-    left, right = np.ones(queries.shape, np.uint8), np.ones(rows.shape, np.int8)
-    result = np.empty((len(left), len(right)), np.int32)
-    taken = [_best_seconds(lambda: products(left, right, result)), _best_seconds(lambda: queries @ rows.T)]
-    return taken[0] / taken[1]
-
-
-def _best_seconds(work):
-    best = np.inf
-    for _ in range(TIMED):
-        started = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - started)
-    return best

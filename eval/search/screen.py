@@ -40,6 +40,7 @@ SMALLEST_WORK = 2e10     # pairs times units: below, a second is not worth a cho
 UNION_COST = 1.5         # of multiplying a row that is fetched, over one that lies in its place
 PAIR_COST = 6.5          # of multiplying a row with one query, over its share of a product of matrices
 LIST_COST = 5            # of putting an entry into a list, over the same share
+PRODUCT_COST = {255: 0.27, 127: 0.32}   # of 8-bit products, with and without VNNI (eight_bit.largest_left)
 BOUNDS_COST = 0.08       # of making and comparing a block's bounds, over its product
 WORTH = 0.85             # a screen that promises less than that saves nothing for sure
 
@@ -87,12 +88,12 @@ class EightBits:
         self.products = np.empty(0, np.int32)
 
     @staticmethod
-    def cost(count: int, queries: np.ndarray, rows: np.ndarray, share: float) -> float:
-        """What the screen takes, building included, in bare float32 products of the same size: for `count` queries.
+    def cost(queries: int, units: int, share: float) -> float:
+        """What the screen takes, building included, in bare float32 products of the same size.
 
-        queries (B, d), rows (n, d): some to be timed. share: of the database, that a list is long.
+        share: of the database, that a list is long. Nothing is timed: the same data get the same screen in every run.
         """
-        return eight_bit.time_ratio(queries, rows) + BOUNDS_COST + 600 / count
+        return PRODUCT_COST[eight_bit.largest_left(eight_bit.product_function())] + BOUNDS_COST + 600 / queries
 
     @staticmethod
     def fits(index) -> bool:
@@ -138,10 +139,10 @@ class Directions:
         self.margin = (self.directions.shape[1] + 8) * UNIT
 
     @staticmethod
-    def cost(count: int, queries: np.ndarray, rows: np.ndarray, share: float) -> float:
+    def cost(queries: int, units: int, share: float) -> float:
         """As of EightBits. It ranks the entries with the smallest bounds first."""
         first = (PAIR_COST + LIST_COST) * share
-        return 2 * BOUNDS_COST + DIRECTIONS / queries.shape[1] + 3 * DIRECTIONS / count + first
+        return 2 * BOUNDS_COST + DIRECTIONS / units + 3 * DIRECTIONS / queries + first
 
     @staticmethod
     def fits(index) -> bool:
@@ -215,7 +216,7 @@ def choose_screen(query_fc7: np.ndarray, blocks: list[np.ndarray], index, top_k:
     queries = np.asarray(query_fc7[blocks[len(blocks) // 2]], np.float32)
     costs = {}
     for screen in (screen for screen in (Directions, EightBits) if screen.fits(index)):
-        costs[screen] = screen.cost(len(query_fc7), queries, sample.rows(slice(None)), share) + LIST_COST * share
+        costs[screen] = screen.cost(*query_fc7.shape, share) + LIST_COST * share
         if costs[screen] < WORTH:
             found = screen(sample, threads).candidates(queries, -(-top_k * len(sample) // len(index)), threads)
             costs[screen] += min(UNION_COST * found.any(axis=0).mean(), PAIR_COST * found.mean())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from search import eight_bit, fine_block, kernels
+from search import fine_block, kernels
 from search.products import pair_products, parts_of, squared_distances
 
 UNITS = [1, 7, kernels.UNITS, kernels.UNITS + 1, 2 * kernels.UNITS + 33]
@@ -97,9 +97,3 @@ def test_what_float32_does_not_decide_is_decided_by_float64(other, dtype):
     ids, found = fine_block.nearest_exactly(products, norms, np.arange(len(gallery)), 120, error, query, norm, gallery)
     assert np.array_equal(ids, np.argsort(squared, kind="stable")[:120])
     assert np.allclose(found, squared[ids], rtol=1e-3)
-
-
-@pytest.mark.skipif(eight_bit.product_function() is None, reason="libdnnl is not installed")
-def test_products_of_bytes_are_timed_beside_those_of_floats():
-    ratio = eight_bit.time_ratio(np.ones((64, 512), np.float32), np.ones((512, 512), np.float32))
-    assert 0.01 < ratio < 100
