@@ -176,9 +176,12 @@ def like_queries(query_codes: np.ndarray) -> list[np.ndarray]:
 
 
 def with_pools(groups: list[np.ndarray], pools: Callable) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """(rows, pools(rows)) of the queries of each group, as many at once as memory allows by the pools before."""
-    size = FIRST_QUERIES
+    """(rows, pools(rows)) of the queries of each group, as many at once as memory allows.
+
+    Judged by the pools of a few of the same group: another group's may be a thousand times as large.
+    """
     for group in groups:
+        size = FIRST_QUERIES
         while len(group):
             rows, group = group[:size], group[size:]
             found = pools(rows)
