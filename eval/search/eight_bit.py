@@ -6,8 +6,11 @@ from functools import cache
 
 import numpy as np
 
+from basics.rows import block_slices
+
 NAMES = ("libdnnl.so.3", "libdnnl.so.2")
 FIXED = ctypes.byref(ctypes.c_int32(0))   # the offset added to every product
+ROWS_AT_ONCE = 4096     # of the right side: a tenth faster than all at once, where they are many
 
 
 @cache
@@ -39,13 +42,14 @@ def _is_exact(function, largest) -> bool:
 
 
 def _call(function, left, right, result):
+    """left @ right.T into the columns `result` (M, N) of a C-contiguous array."""
     (rows, depth), columns = left.shape, len(right)
-    size, factor = ctypes.c_int64, ctypes.c_float
+    size, factor, width = ctypes.c_int64, ctypes.c_float, result.strides[0] // result.itemsize
     status = function(ctypes.c_char(b"N"), ctypes.c_char(b"T"), ctypes.c_char(b"F"),
                       size(rows), size(columns), size(depth), factor(1),
                       left.ctypes.data_as(ctypes.c_void_p), size(depth), ctypes.c_uint8(0),
                       right.ctypes.data_as(ctypes.c_void_p), size(depth), ctypes.c_int8(0),
-                      factor(0), result.ctypes.data_as(ctypes.c_void_p), size(columns), FIXED)
+                      factor(0), result.ctypes.data_as(ctypes.c_void_p), size(width), FIXED)
     if status:
         raise RuntimeError(f"dnnl_gemm_u8s8s32 failed with status {status}")
 
@@ -55,4 +59,5 @@ def products(left: np.ndarray, right: np.ndarray, result: np.ndarray):
 
     Call it only where `product_function` gives one, with at most `largest_left` of it on the left.
     """
-    _call(product_function(), left, right, result)
+    for rows in block_slices(len(right), ROWS_AT_ONCE):
+        _call(product_function(), left, right[rows], result[:, rows])

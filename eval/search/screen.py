@@ -28,7 +28,7 @@ ROWS_PER_TASK = 512
 CENTRE_ROWS = 4096       # whose mean is taken from all rows
 LARGEST_CODE = 127
 LARGEST_BYTES = 5 << 30  # of the codes of 8 bits: more is not worth the memory
-BOUND_BYTES = 1 << 29    # of a block's products with the whole database
+BOUND_BYTES = 1 << 30    # of a block's products with the whole database
 ROUNDING = 4e-7          # of the lengths of both rows: a bound is kept as float32, from a square root of a difference
 DIRECTIONS = 64
 DIRECTION_ROWS = 1024    # that the directions are taken from
@@ -40,7 +40,7 @@ SMALLEST_WORK = 2e10     # pairs times units: below, a second is not worth a cho
 UNION_COST = 1.5         # of multiplying a row that is fetched, over one that lies in its place
 PAIR_COST = 6.5          # of multiplying a row with one query, over its share of a product of matrices
 LIST_COST = 5            # of putting an entry into a list, over the same share
-PRODUCT_COST = {255: 0.27, 127: 0.32}   # of 8-bit products, with and without VNNI (eight_bit.largest_left)
+PRODUCT_COST = {255: 0.27, 127: 0.5}   # of 8-bit products, with and without VNNI (eight_bit.largest_left)
 BOUNDS_COST = 0.08       # of making and comparing a block's bounds, over its product
 WORTH = 0.85             # a screen that promises less than that saves nothing for sure
 

@@ -112,12 +112,13 @@ def test_without_the_library_directions_remain(monkeypatch):
 
 
 @needs_dnnl
-def test_eight_bit_products_are_those_of_whole_numbers():
+@pytest.mark.parametrize("rows", [1, 11, eight_bit.ROWS_AT_ONCE + 1])
+def test_eight_bit_products_are_those_of_whole_numbers(rows):
     rng = np.random.default_rng(5)
     largest = eight_bit.largest_left(eight_bit.product_function())
     left = rng.integers(0, largest + 1, (7, 300)).astype(np.uint8)
-    right = rng.integers(-127, 128, (11, 300)).astype(np.int8)
-    found = np.empty((7, 11), np.int32)
+    right = rng.integers(-127, 128, (rows, 300)).astype(np.int8)
+    found = np.empty((7, rows), np.int32)
     eight_bit.products(left, right, found)
     assert np.array_equal(found, left.astype(int) @ right.astype(int).T)
 
