@@ -222,5 +222,6 @@ def _search(query_fc7, index, top_k, threads, title, blocks):
             for kept, ranked in zip((result.ids, result.euclidean, result.pool, result.off), found):
                 kept[rows] = ranked
             release(index.fc7)
+            release(query_fc7)
             bar.update(len(queries))
     return result

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from basics.rows import map_blocks
+from basics.rows import map_blocks, release
 from search import kernels
 from search.products import ERROR_PAIRS, pair_products, product_error, readable, relative_error
 
@@ -58,8 +58,10 @@ def rank_pairs(queries: np.ndarray, query_norms: np.ndarray, index, pools: list[
         ids, own = pools[i], products[ends[i] - sizes[i]:ends[i]]
         norms, off = index.norms[ids], error * np.sqrt(query_norms[i])
         chosen = nearest_roughly(own, (norms / 2).astype(np.float32), norms, None, top_k, off)
-        return nearest_exactly(own[chosen], norms[chosen], ids[chosen], top_k, off, queries[i], query_norms[i],
-                               index.fc7)
+        found = nearest_exactly(own[chosen], norms[chosen], ids[chosen], top_k, off, queries[i], query_norms[i],
+                                index.fc7)
+        release(index.fc7)
+        return found
 
     off = squared_error(error * np.sqrt(query_norms), index.norms[row_of])
     return lists_of(nearest, sizes, top_k, threads, off)
