@@ -22,9 +22,10 @@ from benchmarks.large import bench_large
 from benchmarks.made_up import Side, synthetic, uniform
 from benchmarks.multi_index import MOST_BITS, bench_multi_index
 from benchmarks.tradeoff import bench_tradeoff
+from benchmarks.whole_program import bench_program
 from search.feature_set import load_features
 
-CONTESTS = ("codes", "sizes", "fine", "defeat", "cost", "tradeoff", "multi-index")
+CONTESTS = ("codes", "program", "sizes", "fine", "defeat", "cost", "tradeoff", "multi-index")
 MULTI_INDEX_FROM = 1_000_000    # codes from which a multi-index is worth a thought
 SIZES = (1000, 10_000, 100_000, 1_000_000, 10_000_000)
 
@@ -50,6 +51,11 @@ class BenchOptions:
     def size(self) -> str:
         return f"{self.queries:,} x {self.database:,}"
 
+    @property
+    def bits_of_one(self) -> int:
+        """The code length of a contest that is held for one."""
+        return 48 if 48 in self.bits else self.bits[0]
+
 
 def parse_arguments(argv: list[str] | None) -> BenchOptions:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -65,7 +71,7 @@ def parse_arguments(argv: list[str] | None) -> BenchOptions:
     add("--only", nargs="*", choices=CONTESTS, default=list(CONTESTS), help="default: all")
     add("--large", type=int, default=0, metavar="IMAGES",
         help="single queries against so many; needs 4 bytes a unit on disk")
-    add("--scratch", type=Path, help="where --large writes (default: the system's)")
+    add("--scratch", type=Path, help="where --large and the program write (default: the system's)")
     add("--picture", type=Path, help="file for the picture of precision against time (PNG, SVG or PDF)")
     add("--out", type=Path, help="JSON file for the figures")
     options = BenchOptions(**vars(parser.parse_args(argv)))
@@ -79,6 +85,8 @@ def bench(options: BenchOptions) -> dict:
     figures = {"threads": default_threads()}
     if "codes" in options.only:
         figures |= bench_code_lengths(options)
+    if "program" in options.only:
+        figures["program"] = bench_whole_program(options)
     if "sizes" in options.only:
         figures["sizes"] = {str(bits): bench_sizes(bits, options.sizes, options.rounds) for bits in options.bits}
     if "defeat" in options.only:
@@ -88,8 +96,7 @@ def bench(options: BenchOptions) -> dict:
         figures |= bench_fc7(options)
     if "multi-index" in options.only:
         sizes = [size for size in options.sizes if size >= MULTI_INDEX_FROM] or options.sizes
-        bits = 48 if 48 in options.bits else min(options.bits[0], MOST_BITS)
-        figures["multi_index"] = bench_multi_index(bits, sizes, options.rounds)
+        figures["multi_index"] = bench_multi_index(min(options.bits_of_one, MOST_BITS), sizes, options.rounds)
     if options.features:
         figures["features"] = bench_features(options)
     if options.large:
@@ -104,6 +111,13 @@ def bench_code_lengths(options: BenchOptions) -> dict:
         title = f"mAP@{TOP_K}, {options.size} uniform codes of {bits} bits"
         found[f"codes_{bits}"] = bench_codes(title, *sides, options.rounds)
     return found
+
+
+def bench_whole_program(options: BenchOptions) -> dict:
+    rng, bits = np.random.default_rng(0), options.bits_of_one
+    sides = [uniform(count, bits, rng) for count in (options.queries, options.database)]
+    title = f"evaluate.py, codes alone, report included, {options.size} uniform codes of {bits} bits"
+    return bench_program(title, *sides, options.rounds, options.scratch)
 
 
 def bench_fc7(options: BenchOptions) -> dict:

@@ -19,6 +19,7 @@ def test_all_parts_run(tmp_path, capsys):
     figures = json.loads((tmp_path / "bench.json").read_text())
     assert {"codes_48", "codes_128", "fine", "cost", "large"} <= set(figures)
     assert figures["defeat"]["es"]["seconds"] > 0
+    assert figures["program"]["evaluate_py"]["processor_seconds"] > 0.3
     assert {"ours", "reading_the_codes"} <= set(figures["sizes"]["48"]["1000"]["one"])
     assert figures["fine"]["es"]["seconds"] > 0
     assert figures["fine"]["bare_product"]["ratio"] == 1
