@@ -5,9 +5,14 @@ recall-precision curve, the histograms within and between classes, and mAP@K fre
 """
 
 from dataclasses import dataclass
-from math import lgamma
 
 import numpy as np
+from scipy.special import gammaln
+
+from basics.rows import map_blocks
+from search import kernels
+
+QUERIES_PER_TASK = 512
 
 
 @dataclass
@@ -43,7 +48,7 @@ class DistanceCounts:
         return within / max(within.sum(), 1), between / max(between.sum(), 1)
 
 
-def tie_aware_average_precision(counts: DistanceCounts, top_k: int) -> np.ndarray:
+def tie_aware_average_precision(counts: DistanceCounts, top_k: int, threads: int | None = None) -> np.ndarray:
     """Expected AP@K of each query when equal distances come in random order: (Q,) float64.
 
     Within a run of n equal distances with r relevant, after N0 results with R0 hits, place i is a hit with
@@ -53,37 +58,12 @@ def tie_aware_average_precision(counts: DistanceCounts, top_k: int) -> np.ndarra
     """
     largest = int(counts.total.sum(axis=1).max())
     harmonic = np.append(0, np.cumsum(1 / np.arange(1, largest + 1)))
-    log_factorial = np.array([lgamma(i + 1) for i in range(largest + 1)])
-    return np.array([_expected_ap(total, relevant, top_k, harmonic, log_factorial)
-                     for total, relevant in zip(counts.total, counts.relevant)])
+    log_factorial = gammaln(np.arange(1.0, largest + 2))
+    expected = np.empty(len(counts.total))
 
+    def work(rows):
+        kernels.expected_average_precision(counts.total[rows], counts.relevant[rows], top_k, harmonic, log_factorial,
+                                           expected[rows])
 
-def _expected_ap(total, relevant, top_k, harmonic, log_factorial):
-    """tie_aware_average_precision of one query, given its counts (bits + 1,)."""
-    occupied = np.flatnonzero(total)
-    n, r = total[occupied].astype(np.int64), relevant[occupied].astype(np.int64)
-    before, hits_before = np.cumsum(n) - n, np.cumsum(r) - r
-    whole = before + n <= top_k
-    precision_sum = _run_sum(n[whole], r[whole], before[whole], hits_before[whole], harmonic).sum()
-    if whole.all() or before[~whole][0] == top_k:
-        hits = r[whole].sum()
-        return precision_sum / hits if hits else 0.0
-    cut = int(np.argmin(whole))
-    n, r, before, hits_before = int(n[cut]), int(r[cut]), int(before[cut]), int(hits_before[cut])
-    m = top_k - before
-    h = np.arange(max(0, m - (n - r)), min(m, r) + 1)
-
-    def log_choose(a, b):
-        return log_factorial[a] - log_factorial[b] - log_factorial[a - b]
-
-    probability = np.exp(log_choose(r, h) + log_choose(n - r, m - h) - log_choose(n, m))
-    run = _run_sum(np.full(len(h), m), h, before, hits_before, harmonic)
-    hits = hits_before + h
-    return float(np.sum(probability * np.divide(precision_sum + run, hits, out=np.zeros(len(h)), where=hits > 0)))
-
-
-def _run_sum(n, r, before, hits_before, harmonic):
-    """Expected sum of precision at the hits of a run of n results with r hits in random places."""
-    inverse = harmonic[before + n] - harmonic[before]           # sum of 1 / (N0 + i)
-    weighted = n - (before + 1) * inverse                       # sum of (i - 1) / (N0 + i)
-    return r / n * ((hits_before + 1) * inverse + (r - 1) / np.maximum(n - 1, 1) * weighted)
+    map_blocks(work, len(expected), QUERIES_PER_TASK, threads)
+    return expected

@@ -39,6 +39,7 @@ class Figures:
             draw(figure.subplots())
             svg = io.StringIO()
             figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+            figure.set_layout_engine("none")    # places are found: finding them anew takes as long as drawing
             with whole_file(self.directory / f"{name}.png") as file:
                 figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
         write_text(self.directory / f"{name}.svg", svg.getvalue())

@@ -589,6 +589,49 @@ def measure(columns, count, numbers, queries, groups, starts, members, cutoffs, 
                 hits[q, c] += relevant[q, distance]
 
 
+@part
+def expected_sum(n, r, before, hits_before, harmonic):
+    """Expected sum of precision at the r hits of a run of n results, in random places, after `before` others."""
+    inverse = harmonic[before + n] - harmonic[before]           # sum of 1 / (N0 + i)
+    weighted = n - (before + 1) * inverse                       # sum of (i - 1) / (N0 + i)
+    return r / n * ((hits_before + 1) * inverse + (r - 1) / max(n - 1, 1) * weighted)
+
+
+@part
+def log_choose(n, r, log_factorial):
+    return log_factorial[n] - log_factorial[r] - log_factorial[n - r]
+
+
+@compiled
+def expected_average_precision(total, relevant, top_k, harmonic, log_factorial, expected):
+    """AP@K of each query expected over all orders of equal distances (measures/distance_counts.py), into expected (Q,).
+
+    total, relevant (Q, levels): entries at each distance. harmonic and log_factorial of 0, 1, ... to their number.
+    """
+    for q in range(len(total)):
+        before, hits, precision_sum, cut, expected[q] = 0, 0, 0.0, -1, 0.0
+        for distance in range(total.shape[1]):
+            n, r = total[q, distance], relevant[q, distance]
+            if before + n > top_k:
+                cut = distance
+                break
+            if n > 0:
+                precision_sum += expected_sum(n, r, before, hits, harmonic)
+                before, hits = before + n, hits + r
+        if cut < 0 or before == top_k:
+            if hits > 0:
+                expected[q] = precision_sum / hits
+            continue
+        n, r = total[q, cut], relevant[q, cut]
+        m = top_k - before      # places of the run that K cuts
+        all_ways = log_choose(n, m, log_factorial)
+        for h in range(max(0, m - (n - r)), min(m, r) + 1):
+            if hits + h > 0:
+                ways = log_choose(r, h, log_factorial) + log_choose(n - r, m - h, log_factorial)
+                run = expected_sum(m, h, before, hits, harmonic)
+                expected[q] += np.exp(ways - all_ways) * (precision_sum + run) / (hits + h)
+
+
 @compiled
 def share_label(query_labels, query, db_labels, entry):
     """Whether two images share a label: equal class numbers, or a common bit of their sets of labels."""
