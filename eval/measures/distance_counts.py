@@ -5,9 +5,9 @@ recall-precision curve, the histograms within and between classes, and mAP@K fre
 """
 
 from dataclasses import dataclass
+from math import lgamma
 
 import numpy as np
-from scipy.special import gammaln
 
 from basics.rows import map_blocks
 from search import kernels
@@ -58,7 +58,7 @@ def tie_aware_average_precision(counts: DistanceCounts, top_k: int, threads: int
     """
     largest = int(counts.total.sum(axis=1).max())
     harmonic = np.append(0, np.cumsum(1 / np.arange(1, largest + 1)))
-    log_factorial = gammaln(np.arange(1.0, largest + 2))
+    log_factorial = np.array([lgamma(i + 1) for i in range(largest + 1)])
     expected = np.empty(len(counts.total))
 
     def work(rows):
