@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse.linalg import eigsh
 from threadpoolctl import threadpool_limits
 
 from basics.program import EvalError
@@ -42,8 +43,6 @@ class Sample:
     @cached_property
     def directions(self) -> np.ndarray:
         """(d, bits) directions of the largest variance, largest first."""
-        from scipy.sparse.linalg import eigsh  # a quarter of a second, that evaluations of codes need not wait for
-
         dimension = self.centred.shape[1]
         if self.bits >= dimension:
             raise EvalError(f"{self.bits} bits cannot come from the principal components of {dimension} units: "

@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 
 from basics.rows import block_slices, evenly, map_blocks, release, release_sometimes
 from search import eight_bit, kernels
@@ -199,10 +200,8 @@ def leading_directions(fc7: np.ndarray, centre: np.ndarray) -> np.ndarray:
 
 def most_spread(products: np.ndarray) -> np.ndarray:
     """Eigenvectors (n, at most DIRECTIONS) of the largest eigenvalues of a symmetric matrix (n, n)."""
-    from scipy.linalg import eigh  # a quarter of a second, that other searches need not wait for
-
     size = len(products)
-    return eigh(products, subset_by_index=[max(0, size - DIRECTIONS), size - 1])[1]
+    return scipy.linalg.eigh(products, subset_by_index=[max(0, size - DIRECTIONS), size - 1])[1]
 
 
 def choose_screen(query_fc7: np.ndarray, blocks: list[np.ndarray], index, top_k: int, threads: int | None = None):
