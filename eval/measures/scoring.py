@@ -41,7 +41,7 @@ def score_retrieval(by_codes: CodeRankings, rankings: dict[str, Ranking], protoc
         results["two_stage"] = searches["hdl"]
     results |= {"searches": searches, **ball_measures(counts), "codes": code_statistics(retrieval, counts)}
     if protocol.divisor == "hits":
-        results["map_tie_aware"] = float(tie_aware_average_precision(counts, top_k).mean())
+        results["map_tie_aware"] = float(tie_aware_average_precision(counts, top_k, threads).mean())
     return results, ap
 
 

@@ -599,6 +599,7 @@ def expected_sum(n, r, before, hits_before, harmonic):
 
 @part
 def log_choose(n, r, log_factorial):
+    """Logarithm of how many ways there are to choose r of n."""
     return log_factorial[n] - log_factorial[r] - log_factorial[n - r]
 
 
@@ -624,12 +625,12 @@ def expected_average_precision(total, relevant, top_k, harmonic, log_factorial, 
             continue
         n, r = total[q, cut], relevant[q, cut]
         m = top_k - before      # places of the run that K cuts
-        all_ways = log_choose(n, m, log_factorial)
+        log_all = log_choose(n, m, log_factorial)
         for h in range(max(0, m - (n - r)), min(m, r) + 1):
             if hits + h > 0:
-                ways = log_choose(r, h, log_factorial) + log_choose(n - r, m - h, log_factorial)
+                log_ways = log_choose(r, h, log_factorial) + log_choose(n - r, m - h, log_factorial)
                 run = expected_sum(m, h, before, hits, harmonic)
-                expected[q] += np.exp(ways - all_ways) * (precision_sum + run) / (hits + h)
+                expected[q] += np.exp(log_ways - log_all) * (precision_sum + run) / (hits + h)
 
 
 @compiled
