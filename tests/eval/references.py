@@ -1,6 +1,7 @@
 """Slow, obvious implementations that the fast ones in eval/ are compared with. No code is shared with eval/."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -63,3 +64,27 @@ def average_precision(relevant):
     hits = np.cumsum(relevant, axis=1)
     precision_sum = (hits / np.arange(1, relevant.shape[1] + 1) * relevant).sum(axis=1)
     return precision_sum / np.maximum(hits[:, -1], 1)
+
+
+def expected_average_precision(total, relevant, top_k):
+    """AP@K of one query over all orders of equal distances, place by place; exact fractions. total, relevant (levels,).
+
+    A place of a run is a hit with probability r/n, and two places of it both with r (r - 1) / (n (n - 1)). Where K cuts
+    the run, each number of hits within K is weighed by the ways to draw it.
+    """
+    before, hits, done = 0, 0, Fraction(0)
+    for n, r in zip(map(int, total), map(int, relevant)):
+        places = min(n, top_k - before)
+        if places < n:
+            return sum(Fraction(math.comb(r, h) * math.comb(n - r, places - h), math.comb(n, places))
+                       * (done + sum_of_run(before, hits, places, h)) / (hits + h)
+                       for h in range(places + 1) if hits + h)
+        done += sum_of_run(before, hits, n, r)
+        before, hits = before + n, hits + r
+    return done / hits if hits else Fraction(0)
+
+
+def sum_of_run(before, hits, n, r):
+    """Expected sum of precision at the r hits in n places in random order, after `before` places with `hits` hits."""
+    return sum(Fraction(r, n) * (hits + 1 + Fraction((place - 1) * (r - 1), max(n - 1, 1))) / (before + place)
+               for place in range(1, n + 1))

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from references import hamming_distance, textbook_ap
+from references import expected_average_precision, hamming_distance, textbook_ap
 
 from measures.distance_counts import DistanceCounts, tie_aware_average_precision
 from measures.whole_ranking import rank_whole
@@ -47,6 +47,19 @@ def test_expected_ap_is_the_mean_over_all_orders(top_k):
     scores = [textbook_ap([relevant[i] for i in order[:top_k]]) for order in orders]
     found = tie_aware_average_precision(counts_of(distances, relevant, 3), top_k)
     assert found[0] == pytest.approx(np.mean(scores), abs=1e-12)
+
+
+@pytest.mark.parametrize("top_k", [1, 17, 50, 100])
+def test_expected_ap_is_that_of_exact_fractions(top_k):
+    """Random counts of 100 results, empty distances and queries without a hit among them."""
+    rng = np.random.default_rng(2)
+    total = rng.multinomial(100, rng.dirichlet(np.full(12, 0.3)), size=20).astype(np.int32)
+    relevant = rng.binomial(total, rng.random((20, 1))).astype(np.int32)
+    relevant[0], relevant[1] = 0, total[1]
+    slow = [float(expected_average_precision(*counts, top_k)) for counts in zip(total, relevant)]
+    assert slow[0] == 0 and slow[1] == 1 and 0 < slow[2] < 1
+    found = tie_aware_average_precision(DistanceCounts(total, relevant), top_k)
+    assert found == pytest.approx(slow, abs=1e-11)
 
 
 def test_expected_ap_without_ties_is_the_plain_one():
