@@ -152,11 +152,48 @@ def test_windows_beyond_the_image_are_left_out(tmp_path, engine, pool):
     np.testing.assert_array_equal(results["top"], values[:, :, ::3, ::3])
 
 
-def test_maximum_of_equal_values_is_the_first(tmp_path):
-    layer = layer_text("Pooling", "pooling_param", "kernel_size: 3 stride: 2")
+WINDOWS = ["kernel_size: 3 stride: 2", "kernel_size: 2 stride: 1 pad: 1", "kernel_size: 5 stride: 3 pad: 2",
+           "kernel_h: 1 kernel_w: 4 stride: 2", "global_pooling: true"]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_maximum_of_equal_values_is_the_first(tmp_path, window):
+    layer = layer_text("Pooling", "pooling_param", window)
     values = np.random.default_rng(0).integers(0, 2, (4, 3, 15, 15)).astype(np.float32)
     stock, ours = (passes(net_of(tmp_path, layer, values.shape, engine), values, 0) for engine in ("CAFFE", "ONEDNN"))
     np.testing.assert_array_equal(ours["bottom gradient"], stock["bottom gradient"])
+
+
+def assert_same_values(ours, stock):
+    """NaN where NaN is wanted, and zeros of the same sign."""
+    np.testing.assert_array_equal(ours, stock)
+    numbers = ~np.isnan(stock)
+    np.testing.assert_array_equal(np.signbit(ours[numbers]), np.signbit(stock[numbers]))
+
+
+SPECIAL = np.array([np.nan, np.inf, -np.inf, np.finfo(np.float32).min, 0.0, -0.0, 1.0], np.float32)
+LAYERS_OF_SPECIALS = [layer_text("Pooling", "pooling_param", window) for window in WINDOWS] + \
+                     [layer_text("ReLU", "relu_param", f"negative_slope: {slope}") for slope in (0, 0.1)]
+
+
+@pytest.mark.parametrize("layer", LAYERS_OF_SPECIALS)
+def test_nan_infinities_and_signed_zeros_end_as_in_caffes_own(tmp_path, layer):
+    """Pooling forward only: for a window without a maximum Caffe's own writes a gradient in front of the blob."""
+    rng = np.random.default_rng(0)
+    values = rng.choice(SPECIAL, (2, 3, 17, 19))
+    top_diff = rng.normal(0, 1, values.shape).astype(np.float32)
+    tops, gradients = [], []
+    for engine in ("CAFFE", "ONEDNN"):
+        net = net_of(tmp_path, layer, values.shape, engine)
+        net.blobs["data"].data[...] = values
+        tops.append(net.forward()["top"].copy())
+        if "ReLU" in layer:
+            net.blobs["top"].diff[...] = top_diff
+            net.backward()
+            gradients.append(net.blobs["data"].diff.copy())
+    assert_same_values(tops[1], tops[0])
+    if gradients:
+        assert_same_values(gradients[1], gradients[0])
 
 
 TWO_LAYERS = """layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
