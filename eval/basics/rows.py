@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 LARGE_FILE = 1 << 30     # bytes
 RELEASED_ROWS = 1 << 16
+GATHERED_ROWS = 64       # between two releases: rows that lie apart
 
 
 def default_threads() -> int:
@@ -45,6 +46,15 @@ def release_sometimes(array: np.ndarray, row: int):
     """`release` for a loop over all rows in blocks, at `row`: after every RELEASED_ROWS of them."""
     if row % RELEASED_ROWS == 0:
         release(array)
+
+
+def gather(array: np.ndarray, wanted: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """array[wanted], or into `out`: of a large file in parts, each `release`d, since rows that lie apart map much."""
+    out = np.empty((len(wanted), *array.shape[1:]), array.dtype) if out is None else out
+    for part in block_slices(len(wanted), GATHERED_ROWS):
+        out[part] = array[wanted[part]]
+        release(array)
+    return out
 
 
 def map_blocks(work: Callable, count: int, block: int, threads: int | None = None, title: str | None = None) -> list:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from basics.files import locked_folder, read_json, whole_file, write_json
 from basics.program import EvalError
-from basics.rows import block_slices, evenly
+from basics.rows import block_slices, evenly, gather
 from search.coarse import CodeIndex
 from search.feature_set import Split
 from search.fine import Fc7Index, squared_norms
@@ -169,7 +169,7 @@ def write_rows(path: Path, array: np.ndarray, dtype: str | None = None) -> dict:
 def sample_digest(path: Path) -> str:
     """Of the shape and 4,096 evenly taken rows of an .npy file."""
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array_digest(np.array(array.shape), array[evenly(len(array), SAMPLED_ROWS)])
+    return array_digest(np.array(array.shape), gather(array, evenly(len(array), SAMPLED_ROWS)))
 
 
 @dataclass(frozen=True, eq=False)

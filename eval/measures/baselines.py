@@ -19,7 +19,7 @@ from scipy.sparse.linalg import eigsh
 from threadpoolctl import threadpool_limits
 
 from basics.program import EvalError
-from basics.rows import evenly, map_blocks
+from basics.rows import evenly, gather, map_blocks
 from measures.average_precision import score_ranking
 from search.coarse import CodeIndex
 from search.codes import pack
@@ -35,7 +35,7 @@ class Sample:
     """At most 10,000 evenly taken database rows, centred, and their principal directions for `bits` bits. float64."""
 
     def __init__(self, db_fc7: np.ndarray, bits: int, threads: int | None = None):
-        self.centred = np.array(db_fc7[evenly(len(db_fc7), TRAINING_ROWS)], np.float64)
+        self.centred = np.asarray(gather(db_fc7, evenly(len(db_fc7), TRAINING_ROWS)), np.float64)
         self.mean = self.centred.mean(axis=0)
         self.centred -= self.mean
         self.bits, self.threads = bits, threads

@@ -13,7 +13,7 @@ import numpy as np
 
 from basics.files import is_there, read_json, regular_file
 from basics.program import EvalError
-from basics.rows import block_slices, evenly, release
+from basics.rows import block_slices, evenly, gather, release
 from search.codes import binarise, pack, read_codes
 
 # Entries of meta.json that must agree between queries and database: else two runs were mixed.
@@ -199,7 +199,7 @@ def _check_fc7(path: Path, fc7: np.ndarray):
     limit = float(np.sqrt(np.finfo(np.float32).max / fc7.shape[1]) / 4)
     rows = np.arange(len(fc7)) if fc7.nbytes <= WHOLE_BYTES else evenly(len(fc7), SAMPLED_ROWS)
     for part in block_slices(len(rows), 2048):
-        block = fc7[rows[part][0]:rows[part][-1] + 1] if len(rows) == len(fc7) else fc7[rows[part]]
+        block = fc7[rows[part][0]:rows[part][-1] + 1] if len(rows) == len(fc7) else gather(fc7, rows[part])
         if not max(float(block.max()), -float(block.min())) <= limit:   # so put, NaN fails too
             row = int(rows[part][np.flatnonzero(~(np.abs(block) <= limit).all(axis=1))[0]])
             raise EvalError(f"{path}: row {row} has NaN or infinity, or values above {limit:.3g}: the training "

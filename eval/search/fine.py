@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from basics.program import EvalError
-from basics.rows import block_slices, evenly, map_blocks, release, release_sometimes
+from basics.rows import block_slices, evenly, gather, map_blocks, release, release_sometimes
 from search.coarse import CodeIndex, check_top_k
 from search.fine_block import rows_of
 from search.products import ROWS_PER_TASK
@@ -80,7 +80,7 @@ class Fc7Index:
         gathered = np.empty((len(wanted), self.fc7.shape[1]), np.float32)
 
         def work(part):
-            gathered[part] = self.fc7[wanted[part]]
+            gather(self.fc7, wanted[part], gathered[part])
 
         map_blocks(work, len(wanted), ROWS_PER_TASK, threads)
         return gathered

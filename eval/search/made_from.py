@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from basics.program import EvalError
-from basics.rows import block_slices, evenly, release
+from basics.rows import block_slices, evenly, gather, release
 from search.feature_set import Split
 
 WHOLE_BYTES = 1 << 28    # arrays up to 256 MiB are read whole
@@ -60,8 +60,7 @@ def split_digest(split: Split, name: str) -> str | None:
     key = split.meta.get("key")
     if key is None or array.nbytes <= WHOLE_BYTES:
         return array_digest(array)
-    sampled = array[evenly(len(array), SAMPLED_ROWS)]
-    release(array)
+    sampled = gather(array, evenly(len(array), SAMPLED_ROWS))
     return json_digest([key, array.shape, array_digest(sampled)])
 
 

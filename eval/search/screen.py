@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from basics.rows import block_slices, evenly, map_blocks, release, release_sometimes
+from basics.rows import block_slices, evenly, gather, map_blocks, release, release_sometimes
 from search import eight_bit, kernels
 from search.fine_block import rows_of
 from search.slabs import rank
@@ -191,7 +191,7 @@ class Directions:
 
 def leading_directions(fc7: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Orthonormal (d, k <= DIRECTIONS) float64: the directions in which some rows less the centre spread most."""
-    rows = np.asarray(fc7[evenly(len(fc7), DIRECTION_ROWS)], np.float64) - centre
+    rows = np.asarray(gather(fc7, evenly(len(fc7), DIRECTION_ROWS)), np.float64) - centre
     count, units = rows.shape
     if units <= count:
         return most_spread(rows.T @ rows)
@@ -226,7 +226,7 @@ def choose_screen(query_fc7: np.ndarray, blocks: list[np.ndarray], index, top_k:
 
 def centre_of(fc7: np.ndarray) -> np.ndarray:
     """Mean of some rows, (d,) float64: distances stay as they are when it is taken from all rows."""
-    return fc7[evenly(len(fc7), CENTRE_ROWS)].mean(axis=0, dtype=np.float64)
+    return gather(fc7, evenly(len(fc7), CENTRE_ROWS)).mean(axis=0, dtype=np.float64)
 
 
 def alike(queries: np.ndarray, count: int) -> list[np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.linalg
 
-from basics.rows import block_slices, evenly
+from basics.rows import block_slices, evenly, gather
 from search.feature_set import Split
 from serving.faults import Fault
 
@@ -26,7 +26,7 @@ def project(database: Split, kind: str) -> tuple[np.ndarray, np.ndarray]:
     rows = evenly(len(database), MOST_POINTS)
 
     def values(wanted):
-        return (database.codes_of(wanted) if kind == "codes" else database.fc7[wanted]).astype(np.float64)
+        return (database.codes_of(wanted) if kind == "codes" else gather(database.fc7, wanted)).astype(np.float64)
 
     sample = values(evenly(len(database), SAMPLE))
     centre = sample.mean(axis=0)
