@@ -1,71 +1,20 @@
-"""The CPU engine of the Caffe built here (patches 20 to 26): layer by layer beside Caffe's own, and what it promises.
+"""The CPU engine of the Caffe built here: layer by layer beside Caffe's own, and what it promises.
 
 The same bits for any number of threads, and processes that may fork.
 """
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import caffe
 import numpy as np
 import pytest
 
+from engine_cases import XAVIER, assert_close, both, layer_text, net_of, passes, python, trained
+
 REPO = Path(__file__).resolve().parents[2]
 BUILT = getattr(caffe, "has_onednn", lambda: False)()
 pytestmark = pytest.mark.skipif(not BUILT, reason="Caffe was built without oneDNN")
 
 SHAPES_PER_LAYER = 25
-RELATIVE = 1e-5  # of the largest value
-HEADER = """force_backward: true
-layer { name: "data" type: "Input" top: "data" input_param { shape { DIMS } } }
-"""
-
-
-def layer_text(kind, group, options):
-    """One layer `kind` from blob data to blob top; its engine is filled in later."""
-    return f'layer {{ name: "layer" type: "{kind}" bottom: "data" top: "top" {group} {{ {options} engine: ENGINE }} }}'
-
-
-def net_of(folder, layers, shape, engine):
-    """A net of these layers on an input of `shape`, computed by `engine`."""
-    path = folder / f"{engine}.prototxt"
-    dims = " ".join(f"dim: {side}" for side in shape)
-    path.write_text(HEADER.replace("DIMS", dims) + layers.replace("ENGINE", engine))
-    return caffe.Net(str(path), caffe.TRAIN)
-
-
-def passes(net, values, seed):
-    """{what: array} after a forward and a backward pass on `values`, with seeded weights and gradient of the top."""
-    caffe.set_random_seed(seed)
-    rng = np.random.default_rng(seed)
-    net.blobs["data"].data[...] = values
-    for blobs in net.params.values():
-        for blob in blobs:
-            blob.data[...] = rng.normal(0, 0.5, blob.data.shape)
-            blob.diff[...] = rng.normal(0, 1, blob.diff.shape)  # gradients are added to what is there
-    net.forward()
-    net.blobs["top"].diff[...] = rng.normal(0, 1, net.blobs["top"].data.shape)
-    net.backward()
-    results = {"top": net.blobs["top"].data.copy(), "bottom gradient": net.blobs["data"].diff.copy()}
-    for layer, blobs in net.params.items():
-        for name, blob in zip(("weight gradient", "bias gradient"), blobs):
-            results[f"{name} of {layer}"] = blob.diff.copy()
-    return results
-
-
-def both(folder, layers, shape, seed):
-    """(Caffe's own results, the engine's)."""
-    values = np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32)
-    stock, ours = (passes(net_of(folder, layers, shape, engine), values, seed) for engine in ("CAFFE", "ONEDNN"))
-    assert stock.keys() == ours.keys()
-    return stock, ours
-
-
-def assert_close(stock, ours, what):
-    for name, wanted in stock.items():
-        error, largest = np.abs(ours[name] - wanted).max(), np.abs(wanted).max()
-        assert error <= RELATIVE * largest, f"{name} differs by {error:.2g} (largest {largest:.2g}): {what}"
 
 
 def random_convolution(rng):
@@ -231,7 +180,6 @@ def test_frozen_weights_give_the_same_bits_and_thawed_ones_follow_changes(tmp_pa
         caffe.thaw_weights()
 
 
-XAVIER = 'weight_filler { type: "xavier" }'
 NET = f"""layer {{ name: "data" type: "DummyData" top: "data" top: "label"
   dummy_data_param {{ shape {{ dim: 13 dim: 3 dim: 35 dim: 35 }} shape {{ dim: 13 }}
     data_filler {{ type: "gaussian" std: 40 }} data_filler {{ type: "constant" value: 2 }} }} }}
@@ -252,40 +200,12 @@ layer {{ name: "code" type: "Sigmoid" bottom: "fc7" top: "code" }}
 layer {{ name: "fc8" type: "InnerProduct" bottom: "code" top: "fc8" inner_product_param {{ num_output: 5 {XAVIER} }} }}
 layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc8" bottom: "label" top: "loss" }}
 """
-SOLVER = """net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" momentum: 0.9 weight_decay: 0.0005
-max_iter: 3 random_seed: 7 snapshot_after_train: false
-"""
-TRAIN = """
-import hashlib, caffe
-solver = caffe.get_solver("solver.prototxt")
-solver.step(3)
-digest = hashlib.sha256()
-for blobs in solver.net.params.values():
-    for blob in blobs:
-        digest.update(blob.data.tobytes() + blob.diff.tobytes())
-print(caffe.cpu_engine(), digest.hexdigest())
-"""
-
-
-def python(folder, program, **environment):
-    """A process that runs `program` in `folder`, where net and solver lie."""
-    (folder / "net.prototxt").write_text(NET)
-    (folder / "solver.prototxt").write_text(SOLVER)
-    return subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "GLOG_minloglevel": "2", **environment})
-
-
-def trained(folder, **environment):
-    """(engine, digest of all weights and gradients) after three iterations."""
-    done = python(folder, TRAIN, **environment)
-    assert done.returncode == 0, done.stderr
-    return tuple(done.stdout.split())
 
 
 @pytest.mark.parametrize("isa", ["SSE41", "AVX2", "ALL"])
 def test_the_number_of_threads_changes_no_bit(tmp_path, isa):
     """conv2 and conv3 are grouped: with AVX2 the one is built on GEMM, the other is not."""
-    results = {trained(tmp_path, CAFFE_ENGINE="onednn", OMP_NUM_THREADS=str(threads), ONEDNN_MAX_CPU_ISA=isa)
+    results = {trained(tmp_path, NET, CAFFE_ENGINE="onednn", OMP_NUM_THREADS=str(threads), ONEDNN_MAX_CPU_ISA=isa)
                for threads in (1, 2, 3, 5)}
     assert len(results) == 1
     assert results.pop()[0] == "onednn"
@@ -293,13 +213,13 @@ def test_the_number_of_threads_changes_no_bit(tmp_path, isa):
 
 def test_both_engines_train_and_are_not_the_same(tmp_path):
     """Otherwise the tests above would compare an engine with itself."""
-    stock, ours = (trained(tmp_path, CAFFE_ENGINE=engine) for engine in ("caffe", "onednn"))
+    stock, ours = (trained(tmp_path, NET, CAFFE_ENGINE=engine) for engine in ("caffe", "onednn"))
     assert stock[0] == "caffe"
     assert stock[1] != ours[1]
 
 
 def test_an_unknown_engine_ends_with_its_name(tmp_path):
-    done = python(tmp_path, "import caffe; caffe.Net('net.prototxt', caffe.TRAIN)", CAFFE_ENGINE="fast")
+    done = python(tmp_path, NET, "import caffe; caffe.Net('net.prototxt', caffe.TRAIN)", CAFFE_ENGINE="fast")
     assert done.returncode != 0
     assert "CAFFE_ENGINE=fast: no such engine; caffe or onednn" in done.stderr
 
@@ -319,7 +239,7 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_process_that_has_computed_may_fork(tmp_path):
-    done = python(tmp_path, FORKS, OMP_NUM_THREADS="2")
+    done = python(tmp_path, NET, FORKS, OMP_NUM_THREADS="2")
     assert done.returncode == 0, done.stderr
 
 

@@ -1,0 +1,43 @@
+"""Convolutions that the CPU engine computes by Winograd's algorithm, beside Caffe's own; run by test_caffe_winograd.py.
+
+A program of its own, since oneDNN reads once which instructions it may use. In: a folder and seeds. Out: JSON,
+{seed: {what: [largest difference, largest value]}}. Caffe's log names each layer that goes this way.
+"""
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from engine_cases import both, layer_text
+
+
+def random_square_convolution(rng):
+    """(layer, shape): kernels of 3 and 5, maps that no tile divides, groups, all pads, with and without bias."""
+    group = int(rng.choice([1, 1, 2, 3]))
+    channels, outputs = (group * int(rng.choice([32, 33, 40, 48, 65])) for _ in range(2))
+    kernel = int(rng.choice([3, 5]))
+    pad_h, pad_w = (int(rng.integers(0, kernel)) for _ in range(2))
+    top_height, top_width = rng.choice([7, 8, 11, 12, 15, 16], 2)
+    options = (f"num_output: {outputs} kernel_size: {kernel} pad_h: {pad_h} pad_w: {pad_w} group: {group} "
+               f"bias_term: {rng.choice(['true', 'false'])}")
+    shape = (int(rng.choice([1, 2, 7, 19])), channels, int(top_height) + kernel - 1 - 2 * pad_h,
+             int(top_width) + kernel - 1 - 2 * pad_w)
+    return layer_text("Convolution", "convolution_param", options), shape
+
+
+def differences(folder, seed):
+    """{blob: [largest difference between the engines, largest value of Caffe's own]}"""
+    layer, shape = random_square_convolution(np.random.default_rng(seed))
+    stock, ours = both(folder, layer, shape, seed)
+    return {what: [float(np.abs(ours[what] - wanted).max()), float(np.abs(wanted).max())]
+            for what, wanted in stock.items()}
+
+
+def main():
+    folder = Path(sys.argv[1])
+    print(json.dumps({seed: differences(folder, int(seed)) for seed in sys.argv[2:]}))
+
+
+if __name__ == "__main__":
+    main()
