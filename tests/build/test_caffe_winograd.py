@@ -104,9 +104,24 @@ assert np.abs(changed - before).max() > 0
 caffe.freeze_weights()  # another promise: what was kept for the first does not count
 np.testing.assert_array_equal(conv2(), changed)
 """
+EMPTY = """
+import caffe, numpy as np
+net = caffe.Net("net.prototxt", caffe.TRAIN)
+net.forward(end="conv2")
+data, before = net.blobs["data"].data.copy(), net.blobs["conv2"].data.copy()
+net.blobs["data"].reshape(0, *data.shape[1:])
+net.forward(start="conv1", end="conv2")
+net.backward(start="conv2", end="conv1")
+assert not any(blob.diff.any() for layer in ("conv1", "conv2") for blob in net.params[layer])
+net.blobs["data"].reshape(*data.shape)
+net.blobs["data"].data[...] = data
+net.forward(start="conv1", end="conv2")
+np.testing.assert_array_equal(net.blobs["conv2"].data, before)
+"""
 
 
-@pytest.mark.parametrize("program", [BATCHES, FROZEN], ids=["an image alone as in a batch", "frozen weights"])
+@pytest.mark.parametrize("program", [BATCHES, FROZEN, EMPTY],
+                         ids=["an image alone as in a batch", "frozen weights", "after a batch of none"])
 def test_the_same_bits(tmp_path, program):
     done = python(tmp_path, NET, program, **AVX2)
     assert done.returncode == 0, done.stderr
