@@ -14,7 +14,7 @@ def check_data_layer(layer: caffe_pb2.LayerParameter, classes: int, path: Path) 
     """Checks every entry of a Data layer's database, its mean image and labels; returns (number of images, meta or {}).
 
     classes: outputs of the net's classifier. path: of the net, for messages. meta: the data set's, with the SHA-256 of
-    the database's `entries`.
+    the database's `entries` and the images' `shape`, (channels, height, width).
     """
     source = Path(layer.data_param.source)
     if not is_database(source):
@@ -31,7 +31,7 @@ def check_data_layer(layer: caffe_pb2.LayerParameter, classes: int, path: Path) 
     if layer.transform_param.mean_file:
         _check_mean(Path(layer.transform_param.mean_file), shape, path)
     _check_labels(source, found, classes, path)
-    return found.count, {**read_meta(source), "entries": found.sha256}
+    return found.count, {**read_meta(source), "entries": found.sha256, "shape": shape}
 
 
 def _check_mean(mean_file: Path, image_shape: tuple[int, int, int], path: Path) -> None:

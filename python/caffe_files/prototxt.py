@@ -71,6 +71,13 @@ def layers_of_phase(net: caffe_pb2.NetParameter, phase: int) -> list[caffe_pb2.L
             and not any(rule.phase == phase for rule in layer.exclude)]
 
 
+def input_dims(net: caffe_pb2.NetParameter) -> list[int] | None:
+    """[batch, channels, height, width] of a deploy net's first Input layer; None when that has no such shape."""
+    shapes = [list(layer.input_param.shape[0].dim) for layer in net.layer
+              if layer.type == "Input" and layer.input_param.shape]
+    return shapes[0] if shapes and len(shapes[0]) == 4 else None
+
+
 def data_layer(net: caffe_pb2.NetParameter, phase: int, path: Path) -> caffe_pb2.LayerParameter:
     """The Data layer a phase starts with. It must be the first layer: going on with a run reads it alone."""
     layers = layers_of_phase(net, phase)

@@ -9,7 +9,7 @@ from caffe.proto import caffe_pb2
 
 from caffe_files.databases import first_shape
 from caffe_files.mean_image import read_mean
-from caffe_files.prototxt import data_layer, read_net
+from caffe_files.prototxt import data_layer, input_dims, read_net
 from caffe_files.trusted import check_net
 from features.options import ExtractOptions
 from features.preprocess import Preprocessor
@@ -144,11 +144,9 @@ def _path(mean: str) -> Path | None:
 
 def input_shape(net_file: Path) -> list[int]:
     """[batch, channels, height, width] of a deploy prototxt; height and width are equal."""
-    net = read_net(net_file)
-    shapes = [list(layer.input_param.shape[0].dim) for layer in net.layer
-              if layer.type == "Input" and layer.input_param.shape]
-    if not shapes or len(shapes[0]) != 4:
+    shape = input_dims(read_net(net_file))
+    if shape is None:
         raise DriverError(f"{net_file} has no 4-d input: extraction takes a deploy net, not a train_val net")
-    if shapes[0][2] != shapes[0][3]:
-        raise DriverError(f"{net_file}: input {shapes[0]} is not square")
-    return shapes[0]
+    if shape[2] != shape[3]:
+        raise DriverError(f"{net_file}: input {shape} is not square")
+    return shape

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from caffe.proto import caffe_pb2
 
-from caffe_files.prototxt import copy_net, write_message
+from caffe_files.prototxt import copy_net, input_dims, read_net, write_message
 from process.errors import DriverError
 from process.outputs import refuse_foreign_text, refuse_inputs_as_outputs
 from process.run_folder import RunFolder
@@ -26,9 +26,26 @@ def write_resolved(plan: Plan, problem: Problem, snapshot_prefix: str) -> None:
         write_message(run.train_val, problem.net, origin)
     else:
         copy_net(problem.net_file, run.train_val)
-    deploy = problem.solver_file.parent / "deploy.prototxt"
-    if deploy.exists():
+    if (deploy := _deploy_beside(problem)).exists():
         shutil.copyfile(deploy, run.deploy)
+
+
+def _deploy_beside(problem: Problem) -> Path:
+    return problem.solver_file.parent / "deploy.prototxt"
+
+
+def check_deploy(problem: Problem) -> None:
+    """DriverError when the deploy net beside the solver takes images of other channels than the net is trained on.
+
+    Extraction would find out too, but only after the training.
+    """
+    deploy = _deploy_beside(problem)
+    shape = input_dims(read_net(deploy)) if deploy.exists() else None
+    trained = problem.train_meta["shape"][0]
+    if shape and shape[1] != trained:
+        raise DriverError(f"{deploy} and {problem.train_source} have different numbers of channels ({shape[1]} and "
+                          f"{trained}): no features could be extracted. Make the databases with --grey (one channel) "
+                          "or without it (three)")
 
 
 def check_run_folder(problem: Problem, run: RunFolder) -> None:

@@ -17,7 +17,7 @@ from training.options import TrainOptions
 from training.plan import Plan, decide
 from training.problem import Problem
 from training.replay import last_data_layer
-from training.resolved import check_run_folder, write_resolved
+from training.resolved import check_deploy, check_run_folder, write_resolved
 from training.schedule import schedule_words
 from training.settings import check_unchanged, write_settings
 from training.several_gpus import join_others
@@ -32,6 +32,7 @@ def train(options: TrainOptions, console: TextIO) -> int:
     problem = Problem(options.solver, max(1, len(gpus)), options.iter_size, options.share_batch, options.trust_net,
                       options.schedule)
     check_run_folder(problem, options.run)
+    check_deploy(problem)
     plan = decide(options, gpus, problem.solver)
     settings = problem.settings(plan)
     snapshots = Snapshots(plan.run)

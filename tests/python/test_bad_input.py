@@ -82,6 +82,13 @@ def test_nets_and_what_they_name(problem, call, old, new, words):
     assert words in said
 
 
+def test_a_deploy_net_for_images_of_other_channels(problem, call):
+    change(problem / "deploy.prototxt", "dim: 3", "dim: 1")
+    status, said = train(call)
+    assert status == 1
+    assert "deploy.prototxt and train_lmdb have different numbers of channels (1 and 3)" in said
+
+
 @pytest.mark.parametrize("encoded", [False, True])
 def test_mean_image_of_the_wrong_size(problem, call, encoded):
     if encoded:
