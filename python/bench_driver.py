@@ -27,7 +27,7 @@ def parse_arguments(argv: Sequence[str] | None) -> BenchOptions:
                         help="database whose images are written as files to extract from (default: the originals)")
     parser.add_argument("--iterations", type=int, help="of training a round")
     parser.add_argument("--count", type=int, help="images to extract a round")
-    parser.add_argument("--rounds", type=int, default=4, help="in turns")
+    parser.add_argument("--rounds", type=int, default=4, help="of every program, in turns")
     parser.add_argument("--gpu", default="none", metavar="none|N", help="device")
     options = BenchOptions(**vars(parser.parse_args(argv)))
     if (options.lmdb or options.originals) and len(options.setting or []) != 1:

@@ -101,7 +101,7 @@ def _bench_extraction(folder: Path, lmdb_path: Path, originals: Path, count: int
             ratios[name].append(ours[name][-1] / mean(forward[-2:]))
     for name, (_, least) in sources.items():
         print(f"extract  caffe time {median(forward):9.1f} images/s         "
-              f"extract.py {name} {median(ours[name]):9.1f} images/s   ratio {median(ratios[name]):.3f} "
+              f"extract.py {name} {median(ours[name]):9.1f} images/s   median ratio {median(ratios[name]):.3f} "
               f"(at least {least})", flush=True)
 
 
