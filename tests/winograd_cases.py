@@ -1,7 +1,8 @@
 """Convolutions that the CPU engine computes by Winograd's algorithm, beside Caffe's own; run by test_caffe_winograd.py.
 
-A program of its own, since oneDNN reads once which instructions it may use. In: a folder and seeds. Out: JSON,
-{seed: {what: [largest difference, largest value]}}. Caffe's log names each layer that goes this way.
+A program of its own, since oneDNN reads once which instructions it may use. In: a folder and cases, each a seed or a
+layer of CaffeNet. Out: JSON, {case: {what: [largest difference, largest value]}}. Caffe's log names each layer that
+goes this way.
 """
 import json
 import sys
@@ -26,9 +27,19 @@ def random_square_convolution(rng):
     return layer_text("Convolution", "convolution_param", options), shape
 
 
-def differences(folder, seed):
+# With a training batch: the longest sums that the project's nets have, over channels and over tiles.
+CAFFENET = {"conv2": ("num_output: 256 kernel_size: 5 pad: 2 group: 2", (32, 96, 27, 27)),
+            "conv3": ("num_output: 384 kernel_size: 3 pad: 1", (32, 256, 13, 13))}
+
+
+def differences(folder, case):
     """{blob: [largest difference between the engines, largest value of Caffe's own]}"""
-    layer, shape = random_square_convolution(np.random.default_rng(seed))
+    if case in CAFFENET:
+        options, shape = CAFFENET[case]
+        seed, layer = 0, layer_text("Convolution", "convolution_param", options)
+    else:
+        seed = int(case)
+        layer, shape = random_square_convolution(np.random.default_rng(seed))
     stock, ours = both(folder, layer, shape, seed)
     return {what: [float(np.abs(ours[what] - wanted).max()), float(np.abs(wanted).max())]
             for what, wanted in stock.items()}
@@ -36,7 +47,7 @@ def differences(folder, seed):
 
 def main():
     folder = Path(sys.argv[1])
-    print(json.dumps({seed: differences(folder, int(seed)) for seed in sys.argv[2:]}))
+    print(json.dumps({case: differences(folder, case) for case in sys.argv[2:]}))
 
 
 if __name__ == "__main__":
