@@ -1,8 +1,8 @@
 """Convolutions that the CPU engine computes by Winograd's algorithm, beside Caffe's own; run by test_caffe_winograd.py.
 
-A program of its own, since oneDNN reads once which instructions it may use. In: a folder and cases, each a seed or a
-layer of CaffeNet. Out: JSON, {case: {what: [largest difference, largest value]}}. Caffe's log names each layer that
-goes this way.
+A program of its own, since oneDNN reads once which instructions it may use. In: a folder and cases: "stride 1 SEED",
+"stride 4 SEED" or a layer of CaffeNet. Out: JSON, {case: {what: [largest difference, largest value]}}. Caffe's log
+names each layer that goes this way.
 """
 import json
 import sys
@@ -27,20 +27,37 @@ def random_square_convolution(rng):
     return layer_text("Convolution", "convolution_param", options), shape
 
 
+def random_with_stride_four(rng):
+    """(layer, shape): few channels, kernels that squares of 4 x 4 divide or not, all pads, groups, one image."""
+    group = int(rng.choice([1, 2]))
+    channels, outputs = group * int(rng.choice([2, 3, 5])), group * int(rng.choice([32, 40, 65]))
+    kernel = int(rng.choice([9, 10, 11, 12, 17, 20]))
+    pad_h, pad_w = (int(rng.integers(0, kernel)) for _ in range(2))
+    options = (f"num_output: {outputs} kernel_size: {kernel} stride: 4 pad_h: {pad_h} pad_w: {pad_w} group: {group} "
+               f"bias_term: {rng.choice(['true', 'false'])}")
+    shape = int(rng.choice([1, 2, 7])), channels, *(int(side) for side in rng.integers(40, 80, 2))
+    return layer_text("Convolution", "convolution_param", options), shape
+
+
+RANDOM = {"stride 1": random_square_convolution, "stride 4": random_with_stride_four}
 # With a training batch: the longest sums that the project's nets have, over channels and over tiles.
-CAFFENET = {"conv2": ("num_output: 256 kernel_size: 5 pad: 2 group: 2", (32, 96, 27, 27)),
+CAFFENET = {"conv1": ("num_output: 96 kernel_size: 11 stride: 4", (32, 3, 227, 227)),
+            "conv2": ("num_output: 256 kernel_size: 5 pad: 2 group: 2", (32, 96, 27, 27)),
             "conv3": ("num_output: 384 kernel_size: 3 pad: 1", (32, 256, 13, 13))}
+
+
+def convolution(case):
+    """(layer, shape, seed of the values) of a case."""
+    if case in CAFFENET:
+        options, shape = CAFFENET[case]
+        return layer_text("Convolution", "convolution_param", options), shape, 0
+    kind, seed = case.rsplit(" ", 1)
+    return *RANDOM[kind](np.random.default_rng(int(seed))), int(seed)
 
 
 def differences(folder, case):
     """{blob: [largest difference between the engines, largest value of Caffe's own]}"""
-    if case in CAFFENET:
-        options, shape = CAFFENET[case]
-        seed, layer = 0, layer_text("Convolution", "convolution_param", options)
-    else:
-        seed = int(case)
-        layer, shape = random_square_convolution(np.random.default_rng(seed))
-    stock, ours = both(folder, layer, shape, seed)
+    stock, ours = both(folder, *convolution(case))
     return {what: [float(np.abs(ours[what] - wanted).max()), float(np.abs(wanted).max())]
             for what, wanted in stock.items()}
 

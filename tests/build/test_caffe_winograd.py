@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(not getattr(caffe, "has_onednn", lambda: False)(
                                 reason="Caffe was built without oneDNN, or the processor has no AVX2")
 
 PROGRAM = Path(__file__).resolve().parents[1] / "winograd_cases.py"
-CASES = [*map(str, range(25)), "conv2", "conv3"]  # seeds, layers of CaffeNet
+CASES = [*(f"stride 1 {seed}" for seed in range(25)), *(f"stride 4 {seed}" for seed in range(10)),
+         "conv1", "conv2", "conv3"]
 AVX2 = {"CAFFE_ENGINE": "onednn", "ONEDNN_MAX_CPU_ISA": "AVX2", "GLOG_minloglevel": "0", "GLOG_logtostderr": "1"}
 BY_WINOGRAD = "by Winograd's algorithm"
 
@@ -44,16 +45,18 @@ def test_it_is_not_caffes_own_sum(measured):
     assert all(result["top"][0] > 0 for result in measured.values())
 
 
-CONVOLUTION = f"kernel_size: 5 pad: 2 group: 2 {XAVIER}"
 NET = f"""layer {{ name: "data" type: "DummyData" top: "data" top: "label"
-  dummy_data_param {{ shape {{ dim: 11 dim: 64 dim: 13 dim: 13 }} shape {{ dim: 11 }}
+  dummy_data_param {{ shape {{ dim: 11 dim: 3 dim: 62 dim: 62 }} shape {{ dim: 11 }}
     data_filler {{ type: "gaussian" std: 1 }} data_filler {{ type: "constant" value: 2 }} }} }}
 layer {{ name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
-  convolution_param {{ num_output: 96 {CONVOLUTION} }} }}
+  convolution_param {{ num_output: 64 kernel_size: 11 stride: 4 {XAVIER} }} }}
 layer {{ name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }}
 layer {{ name: "conv2" type: "Convolution" bottom: "conv1" top: "conv2"
+  convolution_param {{ num_output: 96 kernel_size: 5 pad: 2 group: 2 {XAVIER} }} }}
+layer {{ name: "relu2" type: "ReLU" bottom: "conv2" top: "conv2" }}
+layer {{ name: "conv3" type: "Convolution" bottom: "conv2" top: "conv3"
   convolution_param {{ num_output: 40 kernel_size: 3 pad: 1 {XAVIER} }} }}
-layer {{ name: "fc" type: "InnerProduct" bottom: "conv2" top: "fc" inner_product_param {{ num_output: 5 {XAVIER} }} }}
+layer {{ name: "fc" type: "InnerProduct" bottom: "conv3" top: "fc" inner_product_param {{ num_output: 5 {XAVIER} }} }}
 layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }}
 """
 
@@ -72,7 +75,7 @@ def held_to(tmp_path, isa):
 
 
 def test_older_processors_go_without(tmp_path):
-    assert held_to(tmp_path, "AVX2").count(BY_WINOGRAD) == 2
+    assert held_to(tmp_path, "AVX2").count(BY_WINOGRAD) == 3
     assert BY_WINOGRAD not in held_to(tmp_path, "SSE41")
 
 
@@ -80,43 +83,43 @@ BATCHES = """
 import caffe, numpy as np
 net = caffe.Net("net.prototxt", caffe.TRAIN)
 net.forward()
-data, together = net.blobs["data"].data.copy(), net.blobs["conv2"].data.copy()
+data, together = net.blobs["data"].data.copy(), net.blobs["conv3"].data.copy()
 net.blobs["data"].reshape(1, *data.shape[1:])
 for i, image in enumerate(data):
     net.blobs["data"].data[...] = image
-    net.forward(start="conv1", end="conv2")
-    np.testing.assert_array_equal(net.blobs["conv2"].data[0], together[i])
+    net.forward(start="conv1", end="conv3")
+    np.testing.assert_array_equal(net.blobs["conv3"].data[0], together[i])
 """
 FROZEN = """
 import caffe, numpy as np
 net = caffe.Net("net.prototxt", caffe.TRAIN)
-def conv2():
-    return net.forward(start="conv1", end="conv2")["conv2"].copy()
+def conv3():
+    return net.forward(start="conv1", end="conv3")["conv3"].copy()
 net.forward()
-before = conv2()
+before = conv3()
 caffe.freeze_weights()
 for _ in range(2):
-    np.testing.assert_array_equal(conv2(), before)
+    np.testing.assert_array_equal(conv3(), before)
 caffe.thaw_weights()
 net.params["conv1"][0].data[...] *= 2
-changed = conv2()
+changed = conv3()
 assert np.abs(changed - before).max() > 0
 caffe.freeze_weights()  # another promise: what was kept for the first does not count
-np.testing.assert_array_equal(conv2(), changed)
+np.testing.assert_array_equal(conv3(), changed)
 """
 EMPTY = """
 import caffe, numpy as np
 net = caffe.Net("net.prototxt", caffe.TRAIN)
-net.forward(end="conv2")
-data, before = net.blobs["data"].data.copy(), net.blobs["conv2"].data.copy()
+net.forward(end="conv3")
+data, before = net.blobs["data"].data.copy(), net.blobs["conv3"].data.copy()
 net.blobs["data"].reshape(0, *data.shape[1:])
-net.forward(start="conv1", end="conv2")
-net.backward(start="conv2", end="conv1")
-assert not any(blob.diff.any() for layer in ("conv1", "conv2") for blob in net.params[layer])
+net.forward(start="conv1", end="conv3")
+net.backward(start="conv3", end="conv1")
+assert not any(blob.diff.any() for layer in ("conv1", "conv2", "conv3") for blob in net.params[layer])
 net.blobs["data"].reshape(*data.shape)
 net.blobs["data"].data[...] = data
-net.forward(start="conv1", end="conv2")
-np.testing.assert_array_equal(net.blobs["conv2"].data, before)
+net.forward(start="conv1", end="conv3")
+np.testing.assert_array_equal(net.blobs["conv3"].data, before)
 """
 
 
