@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from process import files, identity, readers
+from process import checkout, files, identity, readers
 from process.errors import DriverError
 from process.modules import run_module
 from process.program import path_or_none, run_program
@@ -118,3 +118,8 @@ def test_a_module_of_the_driver_is_not_one_of_the_user_s_folder(tmp_path, monkey
     told = run_module("gpu.nvidia")
     assert told.returncode == 3
     assert "no NVIDIA driver is installed" in told.stdout
+
+
+def test_the_version_is_not_known_without_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert checkout.commit() is None
