@@ -4,8 +4,8 @@
     gpu_check.py --setting prototxt/digits_lenet_48 --devices none 0 --out runs/gpu-check
 
 Leaves gpu-check.json, loss_curves.png and both runs. Status 1 when a difference is above its tolerance
-(gpu/comparison.py). Dropout is left out of the training: each device draws masks of its own. Never run on a GPU; the
-tests compare CPU with CPU.
+(gpu/comparison.py). Dropout is left out of the training: each device draws masks of its own. The tests compare CPU with
+CPU, and with a GPU that pretends.
 """
 import argparse
 import sys

@@ -1,7 +1,7 @@
 """GPU against CPU: the same activations of one batch, and the same loss curve from one seed?
 
-Dropout is left out of the training: each device draws masks of its own. Never run on a GPU; the tests compare CPU with
-CPU, and with a GPU that pretends.
+Dropout is left out of the training: each device draws masks of its own. The tests compare CPU with CPU, and with a GPU
+that pretends.
 """
 import json
 import shutil

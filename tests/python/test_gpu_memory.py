@@ -121,7 +121,7 @@ def test_extraction_on_a_small_card(tiny_run, tmp_path, monkeypatch):
         "--batch",
         8192,
     )
-    needs = 1024 + 24 + 1  # MiB: the allowance and the convolution's workspace
+    needs = 1536 + 24 + 1  # MiB: the allowance and the convolution's workspace
     pretend_gpus(tmp_path, monkeypatch, small(needs + 20))
     status, said = run(*extract, cwd=tiny_run.folder)
     assert status == 1
