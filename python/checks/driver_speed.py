@@ -1,10 +1,12 @@
 """The driver against Caffe's own programs, in turns within one run, several short rounds.
 
-train    time per iteration of train.py and of `caffe train` on the same solver, databases and device: the best windows
+train    time per iteration of train.py and of `caffe train` on the same solver, databases and device
 extract  images/s of extract.py, from an LMDB and from image files, and of the net's forward pass in `caffe time`, on
          the test phase of the same net: on a deploy net `caffe time` runs zeros with zero weights, 12 % faster than
-         any image (CaffeNet, CPU). An extraction stands beside the forward passes just before and after it; the median
-         of these ratios counts, for on a shared machine the best of many short runs is luck that a long one has not
+         any image (CaffeNet, CPU)
+
+Each run of ours stands beside Caffe's just before and just after it, and the median of these ratios counts: on a shared
+machine the best of many short runs is luck that a long one has not.
 """
 import os
 import re
@@ -73,14 +75,14 @@ def _bench(setting: Path, options: BenchOptions) -> None:
 
 def _bench_training(solver: Path, folder: Path, options: BenchOptions) -> None:
     batch = Problem(solver).batch
-    theirs, ours = [], []
+    theirs, ours, ratios = [median(_caffe_train(solver, options.gpu))], [], []
     for number in range(options.rounds):
-        theirs += _caffe_train(solver, options.gpu)
-        ours += _driver_train(solver, RunFolder(folder / f"run{number}"), batch, options.gpu)
-    best_theirs, best_ours = min(theirs) / WINDOW, min(ours) / WINDOW
-    print(f"train    caffe train {best_theirs * 1e3:8.2f} ms/iteration   "
-          f"train.py {best_ours * 1e3:8.2f} ms/iteration   ratio {best_ours / best_theirs:.3f} (at most 1.02)",
-          flush=True)
+        ours.append(median(_driver_train(solver, RunFolder(folder / f"run{number}"), batch, options.gpu)))
+        theirs.append(median(_caffe_train(solver, options.gpu)))
+        ratios.append(ours[-1] / mean(theirs[-2:]))
+    print(f"train    caffe train {median(theirs) / WINDOW * 1e3:8.2f} ms/iteration   "
+          f"train.py {median(ours) / WINDOW * 1e3:8.2f} ms/iteration   median ratio {median(ratios):.3f} "
+          f"(at most 1.02)", flush=True)
 
 
 def _bench_extraction(folder: Path, lmdb_path: Path, originals: Path, count: int, options: BenchOptions) -> None:
