@@ -120,6 +120,13 @@ def test_a_module_of_the_driver_is_not_one_of_the_user_s_folder(tmp_path, monkey
     assert "no NVIDIA driver is installed" in told.stdout
 
 
+def test_the_version_is_the_commit():
+    head = subprocess.run(["git", "-C", checkout.ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
+    if head.returncode:
+        pytest.skip("this copy is no git checkout")
+    assert head.stdout.startswith(checkout.commit().rstrip("+"))
+
+
 def test_the_version_is_not_known_without_git(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert checkout.commit() is None
