@@ -20,8 +20,8 @@ from process import abort_words
 from process.errors import DriverError
 from process.modules import run_module
 
-# Bytes: CUDA's context, cuBLAS and cuDNN with the kernels that they load. On an H200 the small net of gpu/probe.py has
-# taken 0.6 GiB, and CaffeNet in training 1.4 more than its arrays.
+# Bytes: CUDA's context, cuBLAS and cuDNN with the kernels that they load. On an H200 the small net of gpu/probe.py
+# took 0.6 GiB, and CaffeNet in training 1.4 more than its arrays.
 ALLOWANCE = 3 << 29
 ANYWAY = "an estimate: --any-memory tries all the same"
 NONE_FITS = "Not even one image at a time fits: free some (nvidia-smi tells who uses it), or say GPU=none"
